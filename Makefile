@@ -1,0 +1,67 @@
+# Two commands matter: `make run` and `make test`. Each sets up what it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev setup-parity run test check fix bench docs lock clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Domicile needs Python 3.11 or later. / Domicile demande Python 3.11 ou plus récent."; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "Python cannot make a virtual environment here. On Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
+
+$(VENV)/.run: requirements/run.txt pyproject.toml | $(BIN)/python
+	$(PIP) --require-hashes -r requirements/build.txt
+	$(PIP) --require-hashes -r requirements/run.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.run
+	$(PIP) --require-hashes -r requirements/dev.txt
+	@touch $@
+
+# transformers on the same weights as llama.cpp: the CPU build of torch, pinned, without its CUDA packages.
+$(VENV)/.parity: requirements/parity.txt $(VENV)/.dev
+	$(PIP) --require-hashes -r requirements/parity.txt
+	$(PIP) --no-deps torch==2.13.0
+	@touch $@
+
+setup: $(VENV)/.run ## .venv with the locked light core and the llama engine
+setup-dev: $(VENV)/.dev ## and the tools that check it
+setup-parity: $(VENV)/.parity ## and torch with transformers, for the tests that compare engines
+
+run: setup ## open the house: where it is, and a first answer
+	$(BIN)/domicile serve --hello
+
+test: check setup-parity ## everything CI runs: format, lint, types, layers, docs, tests
+	$(BIN)/python -m pytest
+
+check: setup-dev ## the same without the tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python tools/reference.py --check
+
+fix: setup-dev ## format and mend what can be mended by a machine
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/python tools/reference.py
+
+bench: setup-dev ## side by side with the bare engine; prints what goes into bench/RESULTS.md
+	$(BIN)/python -m bench.overhead
+
+docs: setup-dev ## write docs/reference from the code
+	$(BIN)/python tools/reference.py
+
+lock: ## refresh requirements/*.txt (needs uv)
+	tools/lock
+
+clean: ## forget the environment and the caches
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache

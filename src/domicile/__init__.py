@@ -1,0 +1,3 @@
+"""Domicile: AI models that live at home."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,179 @@
+"""SETTINGS: one table of everything that can be set, and where the folders are.
+
+Each setting can be given, strongest first, by an environment variable, by `config.toml` in the house's folder,
+or by its default. Nothing is read when this module is imported; folders are made when something is written.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from domicile.errors import BadField
+
+
+def _text(value: object) -> str:
+    return str(value)
+
+
+def _count(value: object) -> int:
+    number = int(str(value))
+    if number < 0:
+        raise ValueError(value)
+    return number
+
+
+def _names(value: object) -> tuple[str, ...]:
+    items = value if isinstance(value, list) else str(value).split(",")
+    return tuple(str(item).strip() for item in items if str(item).strip())
+
+
+def seconds(value: object) -> float:
+    """Read a duration as people write it: `300`, `"5m"`, `"1h30m"`, `"90s"`, `"250ms"`; negative means for ever."""
+    if isinstance(value, bool):
+        raise ValueError(value)
+    if isinstance(value, (int, float)):
+        return math.inf if value < 0 else float(value)
+    said = str(value).strip().lower()
+    if said in {"forever", "inf", "always"}:
+        return math.inf
+    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+    total, number = 0.0, ""
+    rest = said.removeprefix("-")
+    while rest:
+        if rest[0].isdigit() or rest[0] == ".":
+            number, rest = number + rest[0], rest[1:]
+            continue
+        unit = next((u for u in ("ms", "s", "m", "h", "d") if rest.startswith(u)), None)
+        if unit is None or not number:
+            raise ValueError(value)
+        total += float(number) * units[unit]
+        number, rest = "", rest[len(unit) :]
+    if number:
+        total += float(number)
+    elif not said:
+        raise ValueError(value)
+    return math.inf if said.startswith("-") else total
+
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+
+
+def byte_count(value: object) -> int:
+    """Read a size: `1073741824`, `"8GiB"`, `"500 MB"`."""
+    said = str(value).strip().lower().replace(" ", "").removesuffix("b").removesuffix("o")
+    digits = said.rstrip("kmgti")
+    return _count(int(float(digits) * _UNITS[said[len(digits) :]]))
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of SETTINGS. Its sentence is in the locale under `setting.<name>`."""
+
+    name: str
+    env: str
+    default: Any
+    read: Callable[[object], Any] = _text
+    secret: bool = False
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("host", "DOMICILE_HOST", "127.0.0.1"),
+    Setting("port", "DOMICILE_PORT", 11435, _count),
+    Setting("lang", "DOMICILE_LANG", ""),
+    Setting("api_key", "DOMICILE_API_KEY", "", secret=True),
+    Setting("allowed_hosts", "DOMICILE_ALLOWED_HOSTS", (), _names),
+    Setting("allowed_origins", "DOMICILE_ALLOWED_ORIGINS", (), _names),
+    Setting("keep_alive", "DOMICILE_KEEP_ALIVE", 300.0, seconds),
+    Setting("wake_timeout", "DOMICILE_WAKE_TIMEOUT", 300.0, seconds),
+    Setting("context", "DOMICILE_CONTEXT", 8192, _count),
+    Setting("slots", "DOMICILE_SLOTS", 1, _count),
+    Setting("threads", "DOMICILE_THREADS", 0, _count),
+    Setting("engine_memory", "DOMICILE_ENGINE_MEMORY", 0, byte_count),
+    Setting("hub", "HF_ENDPOINT", "https://huggingface.co"),
+    Setting("hub_token", "HF_TOKEN", "", secret=True),
+    Setting("connect_timeout", "HTTP_CONNECT_TIMEOUT", 10.0, seconds),
+    Setting("read_timeout", "HTTP_READ_TIMEOUT", 30.0, seconds),
+    Setting("body_limit", "DOMICILE_BODY_LIMIT", 32 * 2**20, byte_count),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting, read. Durations in seconds (`math.inf` is for ever), sizes in bytes, 0 is "chosen for you"."""
+
+    home: Path
+    host: str
+    port: int
+    lang: str
+    api_key: str
+    allowed_hosts: tuple[str, ...]
+    allowed_origins: tuple[str, ...]
+    keep_alive: float
+    wake_timeout: float
+    context: int
+    slots: int
+    threads: int
+    engine_memory: int
+    hub: str
+    hub_token: str
+    connect_timeout: float
+    read_timeout: float
+    body_limit: int
+
+    @property
+    def models(self) -> Path:
+        return self.home / "models"
+
+    @property
+    def logs(self) -> Path:
+        return self.home / "logs"
+
+    @property
+    def database(self) -> Path:
+        return self.home / "domicile.db"
+
+    @property
+    def doorplate(self) -> Path:
+        """Says where the open house listens: written by `serve`, read by every command."""
+        return self.home / "house.json"
+
+
+def home_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """The one folder all state lives under: `DOMICILE_HOME`, else where the system keeps such things."""
+    named = environ.get("DOMICILE_HOME", "").strip()
+    if named:
+        return Path(named).expanduser().absolute()
+    from platformdirs import user_data_path
+
+    return user_data_path("domicile", appauthor=False)
+
+
+def load(environ: Mapping[str, str] = os.environ, **overrides: Any) -> Settings:
+    """Read all SETTINGS. Raises `BadField` naming the setting and where its bad value came from."""
+    home = home_folder(environ)
+    file = home / "config.toml"
+    try:
+        table = tomllib.loads(file.read_text("utf-8")) if file.is_file() else {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as trouble:
+        raise BadField(field=str(file), problem=str(trouble)) from trouble
+    unknown = sorted(set(table) - {s.name for s in SETTINGS})
+    if unknown:
+        raise BadField(field=unknown[0], problem=f"config.toml: {', '.join(s.name for s in SETTINGS)}")
+    values: dict[str, Any] = {}
+    for setting in SETTINGS:
+        if overrides.get(setting.name) is not None:
+            values[setting.name] = overrides[setting.name]
+            continue
+        given: object = environ.get(setting.env) or table.get(setting.name)
+        try:
+            values[setting.name] = setting.default if given is None else setting.read(given)
+        except (ValueError, KeyError) as trouble:
+            where = setting.env if environ.get(setting.env) else str(file)
+            raise BadField(field=where, problem=repr(given)) from trouble
+    return Settings(home=home, **values)
