@@ -134,3 +134,12 @@ def duration(lang: str, value: float) -> str:
         return f"{minutes}{space}min" + (f" {rest}{space}s" if rest else "")
     hours, rest = divmod(whole, 3600)
     return f"{hours}{space}h {rest // 60:02d}{space}min"
+
+
+def bind_gettext(lang: str) -> None:
+    """Make the standard library's gettext, which Click's own messages go through, speak the language as well."""
+    import gettext
+
+    os.environ["LANGUAGE"] = lang
+    gettext.bindtextdomain("messages", str(_LOCALE))
+    gettext.textdomain("messages")

@@ -41,8 +41,8 @@ class ModelRef:
         hub        = [site] ORG "/" REPO ["@" REVISION] [choice]
         choice     = ":" QUANTISATION                     org/repo:Q4_K_M
                    | "/" PATH                             org/repo/FILE.gguf   org/repo/folder/FILE.gguf
-        site       = ["https://"] ("hf.co" | "huggingface.co") "/"   (also .../resolve/REV/PATH and .../blob/REV/PATH)
-        file       = "file:" PATH | PATH starting with "/" "./" "../" "~" or a drive | NAME ".gguf" | DIR "/" NAME ".gguf"
+        site       = ["https://"] ("hf.co" | "huggingface.co") "/"   (also .../resolve/REV/PATH, .../blob/REV/PATH)
+        file       = "file:" PATH | PATH starting with "/" "./" "../" "~" or a drive | [DIR "/"] NAME ".gguf"
 
     A quantisation is matched without regard to case. `org/repo` alone means: the variant that suits best.
     """
@@ -115,9 +115,7 @@ def _looks_like_file(said: str) -> bool:
     return said.lower().endswith(".gguf") and said.count("/") < 2 and "://" not in said and not _WEB.match(said)
 
 
-_RESERVED = frozenset(
-    {"con", "prn", "aux", "nul", *(f"com{n}" for n in range(10)), *(f"lpt{n}" for n in range(10))}
-)
+_RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"com{n}" for n in range(10)), *(f"lpt{n}" for n in range(10))})
 
 
 def is_safe_path(path: str) -> bool:
@@ -138,6 +136,11 @@ def is_safe_path(path: str) -> bool:
     return True
 
 
+Format = Literal["gguf", "safetensors", "onnx", "mlc", "diffusers", "whisper"]
+Role = Literal["model", "projector", "draft", "adapter", "data"]
+"""What a file is for: a model, its eyes or ears, its guesser, a change to it, or no weights (an importance matrix)."""
+
+
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
     """One file of a repository. `sha256` is the LFS object id; small files have a git blob id (`git_sha1`)."""
@@ -156,6 +159,10 @@ class Variant:
     """Unique in its repository: the quantisation, else the file's stem."""
     quantisation: str | None
     files: tuple[RemoteFile, ...]
+    format: Format = "gguf"
+    role: Role = "model"
+    missing: tuple[int, ...] = ()
+    """Numbers of the shards the repository does not have: such a variant cannot be run."""
 
     @property
     def size_bytes(self) -> int:

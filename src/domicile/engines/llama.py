@@ -1,0 +1,309 @@
+"""The llama engine: GGUF models in children that hold llama.cpp's server (the xllamacpp wheel).
+
+Knows how to start a child with a deadline, no inherited secret, a memory ceiling and a private door (a Unix socket
+in a folder of its own and a random key), how to read why one died, and how to pass a request through. The child
+itself is `llama_child.py`. Nothing here imports the binding.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import json
+import os
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import IO
+
+import httpx2
+
+from domicile.engines import Awake, Launch, Reply
+from domicile.errors import (
+    BadModelFile,
+    DomicileError,
+    EngineDied,
+    EngineMissing,
+    ModelFileMissing,
+    OutOfMemory,
+    WakeTimeout,
+)
+
+CHILD = Path(__file__).with_name("llama_child.py")
+LOG_LIMIT = 1 << 20
+CACHE_MIB = 512
+"""Ceiling of the prompts the engine keeps in memory to go on from (its own default is 8 GiB, facts of fit)."""
+_STOP_S = 2.0
+_KEPT_ENVIRONMENT = (
+    "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "PYTHONPATH", "LD_LIBRARY_PATH",
+    "DYLD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES",
+    "GGML_VK_VISIBLE_DEVICES",
+)  # fmt: skip
+_NO_MEMORY = (
+    "failed to allocate",
+    "unable to allocate",
+    "bad_alloc",
+    "cannot allocate memory",
+    "out of memory",
+)
+
+
+class Llama:
+    """The engine of GGUF."""
+
+    name = "llama"
+    formats = frozenset({"gguf"})
+
+    @asynccontextmanager
+    async def awake(self, launch: Launch) -> AsyncIterator[Awake]:
+        """See `Engine.awake`."""
+        if importlib.util.find_spec("xllamacpp") is None:
+            raise EngineMissing(engine="llama", name=launch.model.name, hint=_install_hint())
+        if not launch.model.path.is_file():
+            raise ModelFileMissing(name=launch.model.name, path=launch.model.path.name)
+        folder = Path(tempfile.mkdtemp(prefix=f"domicile-{os.getpid()}-"))
+        log = _open_log(launch.log)
+        try:
+            process = await _spawn(launch, folder, log)
+            child = _Child(launch, process, folder)
+            try:
+                await child.come_up()
+                yield child
+            finally:
+                await child.stop()
+        finally:
+            log.close()
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _spawn(launch: Launch, folder: Path, log: IO[bytes]) -> asyncio.subprocess.Process:
+    environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
+    environment["OMP_WAIT_POLICY"] = "passive"  # threads that spin on busy cores are 5 to 20 times slower
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-P",
+        str(CHILD),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=log,
+        env=environment,
+        cwd=folder,
+        start_new_session=True,  # Ctrl-C in the terminal is for the house, which then closes its children
+    )
+
+
+class _Child:
+    """One child and the private door to it."""
+
+    def __init__(self, launch: Launch, process: asyncio.subprocess.Process, folder: Path) -> None:
+        self._launch = launch
+        self._process = process
+        self._folder = folder
+        self._key = secrets.token_urlsafe(24)
+        self._client: httpx2.AsyncClient | None = None
+        self._stopping = False
+        self.pid = process.pid
+        self.gone = asyncio.Event()
+        self._watch = asyncio.create_task(self._wait(), name=f"watch {launch.model.name}")
+
+    async def _wait(self) -> None:
+        await self._process.wait()
+        self.gone.set()
+
+    async def come_up(self) -> None:
+        """Load the model, or raise why it cannot be loaded."""
+        name = self._launch.model.name
+        try:
+            async with asyncio.timeout(self._launch.deadline_s):
+                await self._send_parameters()
+                line = await self._read_answer()
+                if line is None:
+                    raise await self._why_gone(loading=True)
+                if "ready" not in line:
+                    raise self._why_failed(line)
+                self._open_door(line["ready"])
+                await self._until_healthy()
+        except TimeoutError as trouble:
+            raise WakeTimeout(name=name, seconds=self._launch.deadline_s) from trouble
+
+    async def _send_parameters(self) -> None:
+        asked = {
+            "model": str(self._launch.model.path),
+            "alias": self._launch.model.name,
+            "address": str(self._folder / "door.sock") if hasattr(os, "fork") else "127.0.0.1",
+            "folder": str(self._folder),
+            "key": self._key,
+            "house": os.getpid(),
+            "context": self._launch.context,
+            "slots": self._launch.slots,
+            "threads": self._launch.threads,
+            "cache_mib": CACHE_MIB,
+            "memory_bytes": self._launch.memory_bytes,
+        }
+        assert self._process.stdin is not None
+        with contextlib.suppress(ConnectionError):  # it is gone already: its exit says why
+            self._process.stdin.write(json.dumps(asked).encode() + b"\n")
+            await self._process.stdin.drain()
+
+    async def _read_answer(self) -> dict[str, str] | None:
+        assert self._process.stdout is not None
+        line = await self._process.stdout.readline()
+        if not line:
+            return None
+        answer: dict[str, str] = json.loads(line)
+        return answer
+
+    def _open_door(self, address: str) -> None:
+        headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
+        path = address.removeprefix("unix://")
+        unix = path != address
+        self._client = httpx2.AsyncClient(
+            transport=httpx2.AsyncHTTPTransport(uds=path if unix else None, limits=httpx2.Limits(max_connections=None)),
+            base_url="http://engine" if unix else address,
+            headers=headers,
+            timeout=httpx2.Timeout(None, connect=5),
+            trust_env=False,
+        )
+
+    async def _until_healthy(self) -> None:
+        assert self._client is not None
+        while True:
+            with contextlib.suppress(httpx2.TransportError):
+                if (await self._client.get("/health")).status_code == 200:
+                    return
+            if self.gone.is_set():
+                raise await self._why_gone(loading=True)
+            await asyncio.sleep(0.02)
+
+    @asynccontextmanager
+    async def ask(self, path: str, body: bytes) -> AsyncIterator[Reply]:
+        """See `Awake.ask`."""
+        assert self._client is not None
+        try:
+            async with self._client.stream("POST", path, content=body) as answer:
+                kind = answer.headers.get("Content-Type", "application/json")
+                yield Reply(answer.status_code, kind, self._body(answer))
+        except httpx2.TransportError as trouble:
+            raise await self._why_gone(loading=False) from trouble
+
+    async def _body(self, answer: httpx2.Response) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in answer.aiter_raw():
+                yield chunk
+        except httpx2.TransportError as trouble:
+            raise await self._why_gone(loading=False) from trouble
+
+    async def _why_gone(self, *, loading: bool) -> DomicileError:
+        """The child ended by itself: read its exit status and the end of its log."""
+        name = self._launch.model.name
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                await self.gone.wait()
+        status = self._process.returncode
+        if self._stopping:
+            return EngineDied(name=name, reason="stopped")
+        tail = _tail(self._launch.log)
+        if any(mark in tail.lower() for mark in _NO_MEMORY):
+            return OutOfMemory(name=name, limit=self._launch.memory_bytes)
+        if status is not None and status < 0:
+            how = signal.Signals(-status).name
+            if loading and -status in {
+                signal.SIGSEGV,
+                signal.SIGABRT,
+                signal.SIGBUS,
+                signal.SIGFPE,
+                signal.SIGILL,
+            }:
+                return BadModelFile(name=name, reason="crash", problem=how)
+            return EngineDied(name=name, reason="killed" if how in {"SIGKILL", "SIGTERM"} else "signal", how=how)
+        return EngineDied(name=name, reason="ended", how=str(status))
+
+    def _why_failed(self, answer: dict[str, str]) -> DomicileError:
+        """The child said that it could not load."""
+        name, tail = self._launch.model.name, _tail(self._launch.log)
+        if answer.get("failed") == "missing":
+            return EngineMissing(engine="llama", name=name, hint=_install_hint())
+        if answer.get("failed") == "memory" or any(mark in tail.lower() for mark in _NO_MEMORY):
+            return OutOfMemory(name=name, limit=self._launch.memory_bytes)
+        return BadModelFile(name=name, reason="load", problem=_complaint(tail) or answer.get("problem", "?"))
+
+    async def stop(self) -> None:
+        """Close the child's stdin, which ends it; kill it when it does not end."""
+        self._stopping = True
+        if self._client is not None:
+            await self._client.aclose()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            async with asyncio.timeout(_STOP_S):
+                await self.gone.wait()
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+            await self.gone.wait()
+        await self._watch
+
+
+def sweep() -> None:
+    """Remove the sockets' folders of houses that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob("domicile-*-*"):
+        owner = folder.name.split("-")[1]
+        with contextlib.suppress(OSError):
+            if owner.isdigit() and not _alive(int(owner)) and folder.stat().st_uid == os.getuid():
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _open_log(path: Path) -> IO[bytes]:
+    """Append to the model's log; what is older than the last megabyte is dropped first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_file() and path.stat().st_size > LOG_LIMIT:
+        with path.open("rb") as old:
+            old.seek(-LOG_LIMIT // 2, os.SEEK_END)
+            kept = old.read()
+        path.write_bytes(kept)
+    log = path.open("ab")
+    log.write(b"\n--- wake ---\n")
+    log.flush()
+    return log
+
+
+def _tail(path: Path, limit: int = 16384) -> str:
+    """The log of the last waking."""
+    with path.open("rb") as log:
+        log.seek(0, os.SEEK_END)
+        log.seek(max(0, log.tell() - limit))
+        return log.read().decode("utf-8", "replace").rpartition("--- wake ---")[2]
+
+
+def _complaint(tail: str) -> str | None:
+    """The line in which llama.cpp says what is wrong with the file."""
+    for line in tail.splitlines():
+        for mark in ("error loading model: ", "gguf_init_from_file_ptr: ", "gguf_init_from_file_impl: "):
+            if mark in line and " E " in line[:24]:
+                return line.split(mark, 1)[1][:300]
+    return None
+
+
+def _install_hint() -> str:
+    """How this very installation gets the engine."""
+    if "pipx" in sys.prefix:
+        return "pipx inject domicile xllamacpp"
+    if f"{os.sep}uv{os.sep}tools{os.sep}" in sys.prefix:
+        return "uv tool install 'domicile[llama]'"
+    return f"{sys.executable} -m pip install xllamacpp"

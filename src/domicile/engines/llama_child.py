@@ -1,0 +1,113 @@
+"""The child that holds one GGUF model: llama.cpp's server, in a process of its own.
+
+Run as a script; imports nothing of ours, so that it starts fast and knows no secret. It reads one JSON line (the
+parameters) on stdin, writes one JSON line on stdout (`ready` with the address, or `failed`), and ends when stdin
+ends: the house holds the other end, so that even a kill -9 of the house leaves no orphan. llama.cpp's log goes
+to stderr.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+
+def main() -> None:
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # whatever a library prints is log, never an answer
+    asked: dict[str, Any] = json.loads(sys.stdin.readline())
+    _tie_to(asked["house"])
+    _bound(asked["memory_bytes"])
+    threading.Thread(target=_end_with_stdin, args=(asked.get("folder"),), daemon=True).start()
+    try:
+        import xllamacpp
+    except ImportError as trouble:
+        _answer(answers, failed="missing", problem=str(trouble))
+        os._exit(3)
+    try:
+        server = xllamacpp.Server(_parameters(xllamacpp, asked))
+    except MemoryError:
+        _answer(answers, failed="memory", problem="MemoryError")
+        os._exit(4)
+    except (RuntimeError, ValueError, TypeError, OSError) as trouble:
+        _answer(answers, failed="load", problem=str(trouble))
+        os._exit(5)
+    _answer(answers, ready=server.listening_address)
+    while True:
+        time.sleep(3600)
+
+
+def _answer(answers: Any, **said: str) -> None:
+    answers.write(json.dumps(said) + "\n")
+    answers.flush()
+
+
+def _tie_to(house: int) -> None:
+    """Die with the house. The binding holds Python's lock while it loads, so the kernel must do it then (Linux)."""
+    if sys.platform != "linux":
+        return
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
+    if os.getppid() != house:
+        os._exit(1)
+    with contextlib.suppress(OSError):  # when memory runs out, this child goes before the house
+        Path("/proc/self/oom_score_adj").write_text("500", "ascii")
+
+
+def _bound(memory_bytes: int) -> None:
+    """A ceiling on the memory of our own (not on mapped files), and no core files."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if memory_bytes:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+
+
+def _end_with_stdin(folder: str | None) -> None:
+    with contextlib.suppress(OSError):
+        while os.read(0, 4096):
+            pass
+    if folder:
+        shutil.rmtree(folder, ignore_errors=True)
+    os._exit(0)
+
+
+def _parameters(xllamacpp: Any, asked: dict[str, Any]) -> Any:
+    params = xllamacpp.CommonParams()
+    params.model.path = asked["model"]
+    params.model_alias = {asked["alias"]}
+    params.hostnames = [asked["address"]]
+    params.port = 0
+    params.api_keys = [asked["key"]]
+    params.ui = False
+    params.endpoint_slots = False
+    params.cors_origins = ""
+    params.offline = True
+    params.n_threads_http = 64
+    # Everything that decides the memory is set here and chosen by nobody else, so that what was said is what runs.
+    params.fit_params = False
+    params.n_parallel = asked["slots"]
+    params.n_ctx = asked["context"] * asked["slots"]
+    params.kv_unified = False
+    params.cache_ram_mib = asked["cache_mib"]
+    params.load_mode = xllamacpp.llama_load_mode.LLAMA_LOAD_MODE_NONE  # mapped and repacked, weights count twice
+    params.cpuparams.n_threads = asked["threads"]
+    params.cpuparams_batch.n_threads = asked["threads"]
+    return params
+
+
+if __name__ == "__main__":
+    main()

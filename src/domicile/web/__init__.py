@@ -1,0 +1,83 @@
+"""ROUTES: everything the house answers over HTTP, as one list, and the application made from it.
+
+The same list makes the OpenAPI document (`GET /domicile/openapi.json`) and the reference in `docs/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route as StarletteRoute
+from starlette.routing import Router
+from starlette.types import ASGIApp
+
+from domicile import __version__, i18n
+from domicile.app import House
+from domicile.web import api, openai
+from domicile.web.guard import Guard, Rules
+from domicile.web.limits import Limits
+from domicile.web.openapi import document
+from domicile.web.trouble import Troubles, language
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One row. The handler's docstring is its description; `body` names a schema of `openapi.BODIES`."""
+
+    method: str
+    path: str
+    handler: Callable[[Request], Awaitable[Any]]
+    body: str | None = None
+    gives: str = "application/json"
+    status: int = 200
+
+
+async def front_door(request: Request) -> Response:
+    """A sentence for whoever looks whether the house is open."""
+    lang = language(request.scope)
+    return PlainTextResponse(i18n.say(lang, "house.front_door", version=__version__, base=str(request.base_url)))
+
+
+async def openapi(request: Request) -> Response:
+    """This API, as an OpenAPI 3.1 document."""
+    return JSONResponse(document(ROUTES))
+
+
+ROUTES: tuple[Route, ...] = (
+    Route("GET", "/", front_door, gives="text/plain"),
+    Route("POST", "/v1/chat/completions", openai.chat_completions, "chat", "application/json, text/event-stream"),
+    Route("POST", "/v1/completions", openai.completions, "completion", "application/json, text/event-stream"),
+    Route("GET", "/v1/models", openai.models),
+    Route("GET", "/v1/models/{name:path}", openai.model),
+    Route("GET", "/domicile/health", api.health),
+    Route("GET", "/domicile/version", api.version),
+    Route("GET", "/domicile/openapi.json", openapi),
+    Route("GET", "/domicile/models", api.models),
+    Route("POST", "/domicile/models", api.add_model, "path", status=201),
+    Route("POST", "/domicile/models/{name:path}/wake", api.wake, "wake"),
+    Route("POST", "/domicile/models/{name:path}/sleep", api.sleep),
+    Route("POST", "/domicile/models/{name:path}/activate", api.activate),
+    Route("GET", "/domicile/models/{name:path}/log", api.log, gives="text/plain"),
+    Route("GET", "/domicile/models/{name:path}", api.model),
+    Route("DELETE", "/domicile/models/{name:path}", api.remove_model),
+    Route("GET", "/domicile/resolve", api.resolve),
+    Route("POST", "/domicile/pull", api.pull, "pull", status=202),
+    Route("GET", "/domicile/jobs", api.jobs),
+    Route("GET", "/domicile/jobs/{id}", api.job),
+    Route("DELETE", "/domicile/jobs/{id}", api.cancel_job),
+    Route("GET", "/domicile/jobs/{id}/events", api.job_events, gives="text/event-stream"),
+    Route("GET", "/domicile/ps", api.ps),
+    Route("GET", "/domicile/doctor", api.doctor),
+)
+
+
+def build(house: House, rules: Rules) -> ASGIApp:
+    """The application: guard, then errors, then limits, then routes."""
+    app: ASGIApp = Router([StarletteRoute(r.path, r.handler, methods=[r.method]) for r in ROUTES])
+    app = Limits(app, house.settings.body_limit)
+    app = Troubles(app, house)
+    return Guard(app, rules)

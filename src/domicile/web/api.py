@@ -1,0 +1,208 @@
+"""Our own dialect, under `/domicile/`: what the command line and the page are made of."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from domicile import __version__, i18n
+from domicile.config import seconds
+from domicile.errors import BadField
+from domicile.types import ModelRef
+from domicile.web import asking, sse
+from domicile.web.trouble import error_body, house_of, language
+
+
+async def health(request: Request) -> Response:
+    """The house is open."""
+    return JSONResponse({"status": "ok"})
+
+
+async def version(request: Request) -> Response:
+    """Which Domicile this is, and which process."""
+    return JSONResponse({"name": "domicile", "version": __version__, "pid": os.getpid()})
+
+
+async def models(request: Request) -> Response:
+    """Every model that lives here."""
+    return JSONResponse({"models": [m.public() for m in house_of(request).library.list()]})
+
+
+async def model(request: Request) -> Response:
+    """One model, and whether it is awake."""
+    house = house_of(request)
+    found = house.library.get(request.path_params["name"])
+    awake = next((p.public() for p in house.runner.ps() if p.name == found.name), None)
+    return JSONResponse({**found.public(), "path": str(found.path), "awake": awake})
+
+
+async def add_model(request: Request) -> Response:
+    """Enter a model file where it lies: `{"path": "/absolute/path.gguf"}`. Nothing is copied."""
+    _, data = await asking.json_object(request)
+    path = Path(asking.text_of(data, "path") or "")
+    if not path.is_absolute():
+        raise BadField(field="path", problem=str(path)[:200], reason="absolute")
+    return JSONResponse(house_of(request).library.add_file(path).public(), 201)
+
+
+async def remove_model(request: Request) -> Response:
+    """Forget a model, and delete its files where they are ours. `?force=true` also while it answers somebody."""
+    house = house_of(request)
+    removed, freed = await house.remove(request.path_params["name"], force=_force(request))
+    return JSONResponse({"removed": removed.public(), "freed_bytes": freed})
+
+
+async def activate(request: Request) -> Response:
+    """Make a model the one a bare `domicile run` talks to."""
+    return JSONResponse(house_of(request).library.activate(request.path_params["name"]).public())
+
+
+async def pull(request: Request) -> Response:
+    """Download a model: `{"model": "org/repo:Q4_K_M"}`. Answers with the job; asking twice joins it."""
+    _, data = await asking.json_object(request)
+    job = await house_of(request).pull(asking.text_of(data, "model") or "")
+    return JSONResponse(job.public(), 202)
+
+
+async def jobs(request: Request) -> Response:
+    """Every job since the house opened."""
+    return JSONResponse({"jobs": [j.public() for j in house_of(request).jobs.list()]})
+
+
+async def job(request: Request) -> Response:
+    """One job, as it stands."""
+    return JSONResponse(house_of(request).jobs.get(request.path_params["id"]).public())
+
+
+async def cancel_job(request: Request) -> Response:
+    """Stop a job; what it downloaded stays, to go on from."""
+    return JSONResponse((await house_of(request).jobs.cancel(request.path_params["id"])).public())
+
+
+async def job_events(request: Request) -> Response:
+    """A job's states as they change (SSE); `Last-Event-ID` goes on after the last one seen."""
+    house = house_of(request)
+    job_id = request.path_params["id"]
+    house.jobs.get(job_id)
+
+    async def events() -> AsyncIterator[bytes]:
+        async for number, state in house.jobs.follow(job_id, sse.last_event_id(request)):
+            yield sse.event(number, "job", state.public())
+
+    return sse.answer(events(), house.closing)
+
+
+async def ps(request: Request) -> Response:
+    """Which models are awake."""
+    return JSONResponse({"models": [p.public() for p in house_of(request).runner.ps()]})
+
+
+async def wake(request: Request) -> Response:
+    """Wake a model before it is asked anything; `{"keep_alive": "10m"}` holds from then on."""
+    house = house_of(request)
+    _, data = await asking.json_object(request)
+    async with house.session(request.path_params["name"], _keep_alive(data)) as (found, _):
+        name = found.name
+    return JSONResponse(next(p.public() for p in house.runner.ps() if p.name == name))
+
+
+async def sleep(request: Request) -> Response:
+    """Put a model to sleep now. `?force=true` also while it answers somebody."""
+    house = house_of(request)
+    found = house.library.get(request.path_params["name"])
+    slept = await house.runner.sleep(found.name, force=_force(request))
+    return JSONResponse({"name": found.name, "slept": slept})
+
+
+async def log(request: Request) -> Response:
+    """The end of a model's log, as plain text; `?follow=true` goes on as it grows."""
+    house = house_of(request)
+    path = house.log_of(request.path_params["name"])
+    asked = request.query_params.get("lines", "")
+    lines = int(asked) if asked.isdigit() and len(asked) < 6 else 200
+    tail = await asyncio.to_thread(_last_lines, path, lines)
+    kind = "text/plain; charset=utf-8"
+    if request.query_params.get("follow", "").lower() in {"1", "true", "yes"}:
+        return StreamingResponse(_follow(path, tail, house.closing), media_type=kind)
+    return Response(tail, media_type=kind)
+
+
+async def doctor(request: Request) -> Response:
+    """What is well here and what is not, each with what to do."""
+    lang = language(request.scope)
+    found = []
+    for check in await house_of(request).doctor():
+        error = error_body(lang, check.error)["error"] if check.error else None
+        key = f"doctor.{check.key}" if check.well or error else f"doctor.{check.key}.bad"
+        found.append(
+            {
+                "check": check.key,
+                "well": check.well,
+                "message": error["summary"] if error else i18n.say(lang, key, **check.facts),
+                "hint": error["hint"] if error else None,
+                **check.facts,
+            }
+        )
+    return JSONResponse({"checks": found})
+
+
+async def resolve(request: Request) -> Response:
+    """How a name is understood: `?name=hf.co/org/repo:Q4_K_M`."""
+    ref = ModelRef.parse(request.query_params.get("name", ""))
+    return JSONResponse(
+        {
+            "kind": ref.kind,
+            "name": ref.name,
+            "quantisation": ref.quantisation,
+            "path": ref.path,
+            "revision": ref.revision,
+            "canonical": str(ref),
+        }
+    )
+
+
+def _force(request: Request) -> bool:
+    return request.query_params.get("force", "").lower() in {"1", "true", "yes"}
+
+
+def _keep_alive(data: dict[str, Any]) -> float | None:
+    value = data.get("keep_alive")
+    if value is None:
+        return None
+    try:
+        return seconds(value)
+    except (ValueError, TypeError) as trouble:
+        raise BadField(field="keep_alive", problem=repr(value)[:80], reason="duration") from trouble
+
+
+def _last_lines(path: Path, count: int) -> str:
+    with path.open("rb") as file:
+        file.seek(0, os.SEEK_END)
+        file.seek(max(0, file.tell() - 400 * count))
+        return "\n".join(_clean(file.read()).splitlines()[-count:]) + "\n"
+
+
+def _clean(text: bytes) -> str:
+    """Whatever a model or a library wrote there, a terminal must not obey it."""
+    return "".join(c for c in text.decode("utf-8", "replace") if c.isprintable() or c in "\n\t")
+
+
+async def _follow(path: Path, tail: str, closing: asyncio.Event) -> AsyncIterator[str]:
+    place = path.stat().st_size
+    yield tail
+    while not closing.is_set():
+        await asyncio.sleep(0.3)
+        size = path.stat().st_size
+        place = place if place <= size else 0  # it was cut back at a new waking
+        if size > place:
+            with path.open("rb") as file:
+                file.seek(place)
+                new = file.read()
+            place += len(new)
+            yield _clean(new)

@@ -1,0 +1,139 @@
+"""The OpenAPI 3.1 document of the house, made from ROUTES and from the schemas of what bodies must hold."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Protocol
+
+from domicile import __version__
+
+_TEXT = {"type": "string"}
+_SAMPLING: dict[str, Any] = {
+    "temperature": {"type": "number", "minimum": 0},
+    "top_p": {"type": "number", "minimum": 0, "maximum": 1},
+    "seed": {"type": "integer"},
+    "stop": {"oneOf": [_TEXT, {"type": "array", "items": _TEXT, "maxItems": 64}]},
+    "stream": {"type": "boolean", "default": False},
+    "stream_options": {"type": "object", "properties": {"include_usage": {"type": "boolean"}}},
+    "max_tokens": {"type": "integer", "minimum": -1},
+}
+
+BODIES: dict[str, dict[str, Any]] = {
+    "chat": {
+        "type": "object",
+        "required": ["model", "messages"],
+        "properties": {
+            "model": _TEXT,
+            "messages": {
+                "type": "array",
+                "minItems": 1,
+                "items": {
+                    "type": "object",
+                    "required": ["role"],
+                    "properties": {"role": _TEXT, "content": {"type": ["string", "array", "null"]}},
+                },
+            },
+            **_SAMPLING,
+            "logprobs": {"type": "boolean"},
+            "top_logprobs": {"type": "integer", "minimum": 0, "maximum": 20},
+            "tools": {"type": "array", "items": {"type": "object"}},
+            "tool_choice": {"type": ["string", "object"]},
+            "response_format": {"type": "object"},
+        },
+        "additionalProperties": True,
+    },
+    "completion": {
+        "type": "object",
+        "required": ["model", "prompt"],
+        "properties": {"model": _TEXT, "prompt": {"type": ["string", "array"]}, **_SAMPLING},
+        "additionalProperties": True,
+    },
+    "pull": {"type": "object", "required": ["model"], "properties": {"model": _TEXT}},
+    "path": {"type": "object", "required": ["path"], "properties": {"path": _TEXT}},
+    "wake": {"type": "object", "properties": {"keep_alive": {"type": ["string", "number"]}}},
+}
+
+_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "code"],
+            "properties": {
+                "message": _TEXT,
+                "type": _TEXT,
+                "code": _TEXT,
+                "param": {"type": ["string", "null"]},
+                "hint": {"type": ["string", "null"]},
+            },
+        }
+    },
+}
+
+
+class Row(Protocol):
+    """What the document needs of a row of ROUTES."""
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def handler(self) -> Callable[..., Awaitable[Any]]: ...
+    @property
+    def body(self) -> str | None: ...
+    @property
+    def gives(self) -> str: ...
+    @property
+    def status(self) -> int: ...
+
+
+def document(routes: Iterable[Row]) -> dict[str, Any]:
+    """OpenAPI 3.1 (spec.openapis.org/oas/v3.1.0)."""
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        path = re.sub(r"\{(\w+):path\}", r"{\1}", route.path)
+        paths.setdefault(path, {})[route.method.lower()] = _operation(route, path)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Domicile",
+            "version": __version__,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": paths,
+        "components": {
+            "schemas": {**BODIES, "error": _ERROR},
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{}, {"key": []}],
+    }
+
+
+def _operation(route: Row, path: str) -> dict[str, Any]:
+    text = inspect.getdoc(route.handler) or ""
+    operation: dict[str, Any] = {
+        "operationId": f"{route.method.lower()}_{re.sub(r'[^a-z0-9]+', '_', path.lower()).strip('_') or 'root'}",
+        "summary": text.split("\n")[0],
+        "tags": ["OpenAI" if path.startswith("/v1/") else "Domicile"],
+        "responses": {
+            str(route.status): {
+                "description": "OK",
+                "content": {kind.strip(): {} for kind in route.gives.split(",")},
+            },
+            "default": {
+                "description": "An error: what happened, why, what to do next",
+                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/error"}}},
+            },
+        },
+    }
+    names = re.findall(r"\{(\w+)\}", path)
+    if names:
+        operation["parameters"] = [{"name": n, "in": "path", "required": True, "schema": _TEXT} for n in names]
+    if route.body is not None:
+        schema = {"$ref": f"#/components/schemas/{route.body}"}
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+    return operation
