@@ -60,6 +60,9 @@ class Llama:
     name = "llama"
     formats = frozenset({"gguf"})
 
+    def __init__(self, child: Path = CHILD) -> None:
+        self._child = child
+
     @asynccontextmanager
     async def awake(self, launch: Launch) -> AsyncIterator[Awake]:
         """See `Engine.awake`."""
@@ -70,7 +73,7 @@ class Llama:
         folder = Path(tempfile.mkdtemp(prefix=f"domicile-{os.getpid()}-"))
         log = _open_log(launch.log)
         try:
-            process = await _spawn(launch, folder, log)
+            process = await _spawn(self._child, folder, log)
             child = _Child(launch, process, folder)
             try:
                 await child.come_up()
@@ -82,13 +85,13 @@ class Llama:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _spawn(launch: Launch, folder: Path, log: IO[bytes]) -> asyncio.subprocess.Process:
+async def _spawn(program: Path, folder: Path, log: IO[bytes]) -> asyncio.subprocess.Process:
     environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
     environment["OMP_WAIT_POLICY"] = "passive"  # threads that spin on busy cores are 5 to 20 times slower
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-P",
-        str(CHILD),
+        str(program),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=log,

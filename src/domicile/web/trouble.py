@@ -13,6 +13,7 @@ import traceback
 from typing import Any
 
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -24,7 +25,9 @@ from domicile.errors import (
     DomicileError,
     HubBusy,
     KeyRequired,
+    MethodRefused,
     OutOfMemory,
+    RouteNotFound,
     ShuttingDown,
 )
 
@@ -117,9 +120,14 @@ class Troubles:
 
         try:
             await self._app(scope, receive, watched)
-        except DomicileError as error:
+        except DomicileError as known:
             if started:
                 raise
+            await answer_error(known, scope)(scope, receive, send)
+        except HTTPException as unrouted:
+            error: DomicileError = RouteNotFound(path=scope["path"][:200])
+            if unrouted.status_code == 405:
+                error = MethodRefused(path=scope["path"][:200], method=scope["method"])
             await answer_error(error, scope)(scope, receive, send)
         except Exception as trouble:
             bug = bug_of(trouble)
