@@ -191,7 +191,11 @@ class InProcess(httpx2.AsyncBaseTransport):
             "client": (_INSIDE, 0),
         }
         exchange.run(self._app(scope, exchange.receive, exchange.send))
-        start = await exchange.take()
+        try:
+            start = await exchange.take()
+        except BaseException:  # whoever asked has left before the answer began
+            await exchange.aclose()
+            raise
         return httpx2.Response(start["status"], headers=start["headers"], stream=exchange)
 
 

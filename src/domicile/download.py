@@ -57,17 +57,17 @@ async def fetch(client: httpx2.AsyncClient, wanted: Wanted, told: Told, judge: J
     Raises `CorruptDownload` when the bytes are not the announced ones even after a clean second try, `NoRoom`,
     `HomeNotWritable`, `HubUnreachable`, and whatever `judge` raises.
     """
-    if wanted.target.is_file() and wanted.target.stat().st_size == wanted.size_bytes:
-        with wanted.target.open("rb") as there:
-            if await _digest(wanted, there.fileno()) == _expected(wanted):
-                told.resumed(wanted.size_bytes)
-                return
+    if await _is_here(wanted):
+        told.resumed(wanted.size_bytes)
+        return
     partial = wanted.target.with_name(wanted.target.name + PARTIAL)
     try:
         wanted.target.parent.mkdir(parents=True, exist_ok=True)
         async with _alone(partial):
-            if wanted.target.is_file() and wanted.target.stat().st_size == wanted.size_bytes:
-                return  # another process, which held the lock, has just finished it
+            if await _is_here(wanted):  # another process, which held the lock, has just finished it
+                partial.unlink()
+                told.resumed(wanted.size_bytes)
+                return
             await _fetch_and_rename(client, wanted, partial, told, judge)
     except OSError as trouble:
         if trouble.errno in {errno.ENOSPC, errno.EDQUOT}:
@@ -161,10 +161,14 @@ def _new_digest(wanted: Wanted) -> hashlib._Hash:
     return hashlib.sha1(b"blob %d\0" % wanted.size_bytes, usedforsecurity=False)
 
 
-async def _digest(wanted: Wanted, file: int) -> str:
+async def _is_here(wanted: Wanted) -> bool:
+    """Is the very file at its target already? Its bytes are read: a name and a size prove nothing."""
+    if not wanted.target.is_file() or wanted.target.stat().st_size != wanted.size_bytes:
+        return False
     digest = _new_digest(wanted)
-    await _hash_file(digest, file)
-    return digest.hexdigest()
+    with wanted.target.open("rb") as there:
+        await _hash_file(digest, there.fileno())
+    return digest.hexdigest() == _expected(wanted)
 
 
 async def _hash_file(digest: hashlib._Hash, file: int) -> None:
