@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -10,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import psutil
 import pytest
 
 from domicile.app import House, open_house
@@ -70,6 +74,47 @@ def visiting() -> Visiting:
                 yield Visit(house, parrot, http)
 
     return visit
+
+
+@dataclass
+class OpenHouse:
+    """`domicile serve` in a process of its own."""
+
+    process: subprocess.Popen[str]
+    url: str
+
+    def children(self) -> list[int]:
+        """The engines' processes."""
+        return [c.pid for c in psutil.Process(self.process.pid).children()]
+
+
+@pytest.fixture
+def open_house_process() -> Iterator[Callable[..., OpenHouse]]:
+    """Open a real house: `open_house_process("--host", ...)`. Closed at the end of the test if it still is open."""
+    opened: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str, **environment: str) -> OpenHouse:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "domicile", "serve", "--json", "--port", "0", *arguments],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **environment},
+        )
+        opened.append(process)
+        assert process.stdout is not None
+        told = ""
+        while not told.rstrip().endswith("}"):
+            line = process.stdout.readline()
+            assert line, "the house did not open"
+            told += line
+        return OpenHouse(process, json.loads(told)["url"])
+
+    yield start
+    for process in opened:
+        process.terminate()
+        process.wait(10)
+        assert process.stdout is not None
+        process.stdout.close()
 
 
 @pytest.fixture

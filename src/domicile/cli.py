@@ -457,7 +457,10 @@ def _caller(work: _Work) -> Callable[..., None]:
     def call(context: click.Context, /, **values: Any) -> None:
         said = context.find_object(dict) or {}
         output = Output(said.get("lang") or _language([]), bool(said.get("json")), bool(said.get("quiet")))
-        asyncio.run(_guarded(work, Desk(output), values))
+        try:
+            asyncio.run(_guarded(work, Desk(output), values))
+        except KeyboardInterrupt:
+            raise SystemExit(INTERRUPTED) from None
 
     return call
 
@@ -503,9 +506,7 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
-        build(lang)(obj={})
-    except KeyboardInterrupt:
-        raise SystemExit(INTERRUPTED) from None
+        build(lang)(obj={}, prog_name="domicile", complete_var="_DOMICILE_COMPLETE")
     except BrokenPipeError:  # `domicile list | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None

@@ -38,8 +38,9 @@ class Library:
     def list(self) -> list[Installed]:
         """Every model, the active one first, then by name."""
         rows = self._database.read("SELECT * FROM models")
-        active = self._database.kept(_ACTIVE) or EMBEDDED
         models = [_embedded(), *(_installed(row) for row in rows)]
+        chosen = self._database.kept(_ACTIVE)
+        active = chosen if any(m.name == chosen for m in models) else EMBEDDED
         marked = [replace(m, active=m.name == active) for m in models]
         return sorted(marked, key=lambda m: (not m.active, m.name.lower()))
 

@@ -51,6 +51,7 @@ _NO_MEMORY = (
     "bad_alloc",
     "cannot allocate memory",
     "out of memory",
+    "resource temporarily unavailable",
 )
 
 

@@ -26,7 +26,7 @@ def main() -> None:
     os.dup2(2, 1)  # whatever a library prints is log, never an answer
     asked: dict[str, Any] = json.loads(sys.stdin.readline())
     _tie_to(asked["house"])
-    _bound(asked["memory_bytes"])
+    _bound(asked["memory_bytes"], _http_threads(asked) + 2 * asked["threads"])
     threading.Thread(target=_end_with_stdin, args=(asked.get("folder"),), daemon=True).start()
     try:
         import xllamacpp
@@ -63,7 +63,12 @@ def _tie_to(house: int) -> None:
         Path("/proc/self/oom_score_adj").write_text("500", "ascii")
 
 
-def _bound(memory_bytes: int) -> None:
+def _http_threads(asked: dict[str, Any]) -> int:
+    """A thread for each answer under way and a few for those who wait; the house lets the others wait outside."""
+    return int(asked["slots"]) + 8
+
+
+def _bound(memory_bytes: int, threads: int) -> None:
     """A ceiling on the memory of our own (not on mapped files), and no core files."""
     try:
         import resource
@@ -73,7 +78,9 @@ def _bound(memory_bytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if memory_bytes:
         with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+            # The kernel counts the whole stack of a thread, 8 MiB, of which a few pages are ever touched.
+            ceiling = memory_bytes + threads * (8 << 20)
+            resource.setrlimit(resource.RLIMIT_DATA, (ceiling, ceiling))
 
 
 def _end_with_stdin(folder: str | None) -> None:
@@ -96,7 +103,7 @@ def _parameters(xllamacpp: Any, asked: dict[str, Any]) -> Any:
     params.endpoint_slots = False
     params.cors_origins = ""
     params.offline = True
-    params.n_threads_http = 64
+    params.n_threads_http = _http_threads(asked)
     # Everything that decides the memory is set here and chosen by nobody else, so that what was said is what runs.
     params.fit_params = False
     params.n_parallel = asked["slots"]
