@@ -148,6 +148,11 @@ class RemoteFile:
     git_sha1: str | None = None
 
 
+Format = Literal["gguf", "safetensors", "onnx", "mlc", "diffusers", "whisper"]
+Role = Literal["model", "projector", "draft", "adapter", "data"]
+"""What a file is for: a model, its eyes or ears, its guesser, a change to it, or no weights at all (an importance matrix)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Variant:
     """What a person downloads as one thing: the shards of one quantisation of one model."""
@@ -156,6 +161,10 @@ class Variant:
     """Unique in its repository: the quantisation, else the file's stem."""
     quantisation: str | None
     files: tuple[RemoteFile, ...]
+    format: Format = "gguf"
+    role: Role = "model"
+    missing: tuple[int, ...] = ()
+    """Numbers of the shards the repository does not have: such a variant cannot be run."""
 
     @property
     def size_bytes(self) -> int:
@@ -303,7 +312,7 @@ class Layer:
 class Facts:
     """What a model's files say of themselves before anything is loaded. Unknown is None."""
 
-    format: Literal["gguf", "safetensors", "onnx", "mlc", "diffusers", "whisper"]
+    format: Format
     file_bytes: int
     """All the files that will be read (every shard)."""
     weights_bytes: int | None
