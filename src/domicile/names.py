@@ -40,7 +40,7 @@ _SHARD = re.compile(r"[-._](\d{1,5})-of-(\d{1,5})$")
 
 
 def read(filename: str) -> NameHint:
-    """Read a file's name, or its path in a repository: a folder may say the quantisation the file does not."""
+    """Read a file's name, or its path in a repository: a folder may say what the file does not."""
     path = PurePosixPath(filename.replace("\\", "/"))
     stem = _EXTENSION.sub("", path.name)
     shard: tuple[int, int] | None = None
@@ -56,12 +56,12 @@ def read(filename: str) -> NameHint:
 
 # --- quantisation ---
 
-# A label starts after a separator and ends before one; `i1-` (an importance matrix was used) is not part of it.
+# A label starts after a separator and ends before one; `i1-` (an importance matrix) is no part.
 _LABEL = re.compile(
     r"""(?<![A-Za-z0-9])
     (?P<dynamic>UD[-_])?
     (?:
-        (?P<q>Q[1-9])_?K_?(?P<size>XXS|XXL|XS|XL|[SMLP])?(?P<rows>_R\d{1,2})?   # Q4_K_M Q4_KS Q4KXL Q6_K Q4_K_R4
+        (?P<q>Q[1-9])_?K_?(?P<size>XXS|XXL|XS|XL|[SMLP])?(?P<rows>_R\d{1,2})?   # Q4_K_M Q4_KS Q4KXL Q4_K_R4
       | (?P<legacy>Q[1-9]_[0-3](?:_\d{1,2}_\d{1,2}|_R\d{1,2}|_G\d{2,3})?)        # Q4_0 Q4_0_4_8 Q8_0_R8
       | (?P<iq>IQ[1-9])_?(?P<kind>XXS|XS|NL|XL|[SML]|K(?:SS|[STLV])?)(?P<iqrows>_R\d{1,2})?
       | (?P<other>TQ[12]_0|I[28]_S|TL[12]|AVQ\d|(?:MX|NV)FP[468](?:[_-]MOE)?)
@@ -76,8 +76,9 @@ _LABEL = re.compile(
 def _quantisation(stem: str) -> tuple[str | None, str]:
     """The label, and the stem without any label (so that no digit of one is taken for a size).
 
-    The last one wins, except that a number format beside a quantisation tells what it was made from or what its
-    embeddings are kept in: `F32-Q2_K` and `Q4_K_M-fp16` are both quantised. A bare `Q4` counts when alone.
+    The last one wins, except that a number format beside a quantisation tells what it was made from or what
+    its embeddings are kept in: `F32-Q2_K` and `Q4_K_M-fp16` are both quantised. A bare `Q4` counts when
+    alone.
     """
     labels = list(_LABEL.finditer(stem))
     firm = [m for m in labels if not (m["float"] or m["bare"])]
@@ -144,10 +145,10 @@ def _sizes(text: str) -> _Sizes:
         # `17B-16E`: Llama 4 names what is active, and how many experts; the total is not in the name.
         return None, first, None, None
     if active is None and len(billions) > 1:
-        # `8B-1B`: side by side, the second and smaller is the active part.
+        # `LFM-8B-1B`, `OLMoE-1B-7B`: side by side, the smaller is the active part of the other.
         second = _number(billions[1][1])
-        if billions[1].start() - billions[0].end() == 1 and second < first:
-            active = second
+        if billions[1].start() - billions[0].end() == 1 and second != first:
+            first, active = max(first, second), min(first, second)
     return first, active, None, None
 
 

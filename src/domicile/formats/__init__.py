@@ -1,12 +1,12 @@
 """What a model's files say of themselves before anything is loaded.
 
-Knows the readers (READERS), which of them a set of files is for, and where bytes come from: a file here, or a range
-of one elsewhere. A reader never sees the difference. What it learns is `Facts`; what it refuses is a `FormatTrouble`.
+Knows the readers (READERS), which of them a set of files is for, and where bytes come from: a file here, or a
+range of one elsewhere. A reader never sees the difference. What it learns is `Facts`; what it refuses is a
+`FormatTrouble`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,10 +15,10 @@ from typing import Protocol
 import anyio.to_thread
 import httpx2
 
-from domicile.errors import Malformed, RangeRefused, UnknownFormat
+from domicile.errors import RangeRefused, UnknownFormat
 from domicile.formats import diffusers, gguf, mlc, onnx, safetensors, whisper
 from domicile.formats.gguf_header import MAGIC, Vocabularies
-from domicile.formats.window import HEAD_BYTES, Steps, T, Want, refuse_code
+from domicile.formats.window import Steps, T, Want, refuse_code
 from domicile.types import Facts
 
 
@@ -56,7 +56,8 @@ class LocalBytes:
 class RangedBytes:
     """A file elsewhere, read by range requests. Counts what that cost, and stops at `limit_bytes`.
 
-    The client brings the redirects, the token and the time limits: whoever made it knows which origin may see what.
+    The client brings the redirects, the token and the time limits: whoever made it knows which origin may see
+    what.
     """
 
     def __init__(
@@ -139,8 +140,8 @@ async def read(
 ) -> Facts:
     """The facts of one variant: its files by their path in the repository, with the small ones beside them.
 
-    `badge` asks for what one request of 64 KB tells; the weights are then the files' sizes. `vocabularies` remembers
-    tokenizers between calls.
+    `badge` asks for what one request of 64 KB tells; the weights are then the files' sizes. `vocabularies`
+    remembers tokenizers between calls.
     """
     sizes = {name: source.size_bytes for name, source in files.items()}
     facts, spent = await _drive(files, _steps(sizes, badge, vocabularies))

@@ -1,24 +1,26 @@
 """What each layer of a GGUF model keeps, from its hyper-parameters.
 
 Knows the shapes llama.cpp gives the memory of each architecture: grouped heads, sliding windows, latent and
-recurrent layers. Most of it stands in the header; the tables below are what stands only in llama.cpp's loaders.
-An architecture whose memory is shaped otherwise gets no layers: unknown is better than wrong.
+recurrent layers. Most of it stands in the header; the tables below are what stands only in llama.cpp's
+loaders. An architecture whose memory is shaped otherwise gets no layers: unknown is better than wrong.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from domicile.types import Layer
+
+Kind = Literal["attention", "recurrent", "none"]
 
 MOST_LAYERS = 1024
 _MOST_HEADS = 2**16
 _MOST_WIDTH = 2**20
 
-# (period, does the full layer come first?). A header that has `attention.sliding_window_pattern` replaces the period
-# only. Period 1 is "no layer slides": phi3 declares a window that llama.cpp does not use.
+# (period, does the full layer come first?). A header that has `attention.sliding_window_pattern` replaces the
+# period only. Period 1 is "no layer slides": phi3 declares a window that llama.cpp does not use.
 _SLIDING: dict[str, tuple[int, bool]] = {
     "afmoe": (4, False),
     "cohere2": (4, False),
@@ -77,6 +79,13 @@ class Hyper:
         value = self.values.get(f"{self.architecture}.{key}")
         return value if isinstance(value, tuple) else None
 
+    def widest(self, key: str) -> int | None:
+        """The header's number, or the largest of its array."""
+        given = self.array(key)
+        if given is None:
+            return self.number(key)
+        return max((v for v in given if isinstance(v, int) and 0 <= v <= _MOST_WIDTH), default=None)
+
     def each(self, key: str, n: int, most: int, default: int | None = None) -> tuple[int, ...] | None:
         """One number for each layer: the header's array, or its single number for all."""
         given = self.array(key)
@@ -120,7 +129,7 @@ def layers(hyper: Hyper) -> tuple[Layer, ...]:
     for i, kind in enumerate(kinds):
         if kind != "attention" or widths is None:
             kept = state if kind == "recurrent" else 0
-            made.append(Layer(kind=kind, n_head=heads[i], state_bytes=kept, n_ff=feed[i]))  # type: ignore[arg-type]
+            made.append(Layer(kind=kind, n_head=heads[i], state_bytes=kept, n_ff=feed[i]))
             continue
         k, v = widths.sliding if windows[i] else widths.full
         made.append(
@@ -137,11 +146,11 @@ def layers(hyper: Hyper) -> tuple[Layer, ...]:
     return tuple(made)
 
 
-def _attends(heads: tuple[int, ...], kinds: list[str]) -> list[int]:
+def _attends(heads: tuple[int, ...], kinds: list[Kind]) -> list[int]:
     return [h for h, kind in zip(heads, kinds, strict=True) if kind == "attention"]
 
 
-def _kinds(hyper: Hyper, n: int, kv_heads: tuple[int, ...], feed: tuple[int, ...]) -> list[str] | None:
+def _kinds(hyper: Hyper, n: int, kv_heads: tuple[int, ...], feed: tuple[int, ...]) -> list[Kind] | None:
     arch = hyper.architecture
     if arch in _NO_MEMORY:
         return ["none"] * n

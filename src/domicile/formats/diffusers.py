@@ -1,7 +1,8 @@
 """Diffusers: a picture model in a folder, a component in each subfolder.
 
-Knows `model_index.json` and which files each component is loaded from. A pipeline whose parts come from anywhere
-but the libraries themselves is Python of the repository, and refused. Does not know what an image costs in memory.
+Knows `model_index.json` and which files each component is loaded from. A pipeline whose parts come from
+anywhere but the libraries themselves is Python of the repository, and refused. Does not know what an image
+costs in memory.
 """
 
 from __future__ import annotations

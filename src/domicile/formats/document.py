@@ -1,7 +1,8 @@
 """JSON from outside, within bounds.
 
-Knows how deep, how long and how many values a document may have before it is worth parsing, and reads fields of
-the type they should have. A document that breaks a bound is `Malformed`; a field of the wrong type is unknown.
+Knows how deep, how long and how many values a document may have before it is worth parsing, and reads fields
+of the type they should have. A document that breaks a bound is `Malformed`; a field of the wrong type is
+unknown.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]', re.DOTALL)
 
 
 def document(file: str, size: int, limit: int = SMALL) -> Steps[Document]:
-    """A JSON object read whole. An index may be large, but then in ASCII, as `json.dump` writes it: text of wide
-    characters takes four bytes each."""
+    """A JSON object read whole. An index may be large, but then in ASCII, as `json.dump` writes it: text of
+    wide characters takes four bytes each."""
     data = yield from whole(file, size, limit)
     return parse(file, data)
 

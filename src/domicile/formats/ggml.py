@@ -60,7 +60,7 @@ REMOVED: dict[int, str] = {
     37: "IQ4_NL_4_8",
     38: "IQ4_NL_8_8",
 }
-"""Numbers llama.cpp no longer opens: refused by their name, so that a person knows what to look for instead."""
+"""Numbers llama.cpp no longer opens: refused by their name, so that a person knows what they have."""
 
 FILE_TYPES: dict[int, str] = {
     0: "F32",

@@ -1,17 +1,17 @@
 """GGUF, the models of llama.cpp: in one file or in shards, whole or from the first 64 KB.
 
-Knows what the keys and tensors of a header mean for memory, and how to write a probe: a header without weights
-that the engine itself can be asked about. The bytes are `gguf_header`'s, the layers `architectures`'.
+Knows what the keys and tensors of a header mean for memory, and how to write a probe: a header without
+weights that the engine itself can be asked about. The bytes are `gguf_header`'s, the layers `architectures`'.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import prod
 from typing import Any
 
 from domicile.errors import Malformed
@@ -105,9 +105,6 @@ def _facts(headers: Sequence[Header], file_bytes: int) -> Facts:
     hyper = Hyper(arch, values)
     tensors = tuple(t for h in headers for t in h.tensors) if complete else ()
     experts, used = hyper.number("expert_count"), hyper.number("expert_used_count")
-    feed = hyper.number("feed_forward_length") or max(
-        (x for x in hyper.array("feed_forward_length") or () if _whole(x)), default=None
-    )
     totals = _totals(tensors, hyper) if complete else _Totals()
     weights = totals.bytes if complete else max(0, file_bytes - sum(h.seen_bytes for h in headers))
     return Facts(
@@ -123,7 +120,7 @@ def _facts(headers: Sequence[Header], file_bytes: int) -> Facts:
         context_length=hyper.number("context_length"),
         n_vocab=first.lengths.get("tokenizer.ggml.tokens") or hyper.number("vocab_size"),
         n_embd=hyper.number("embedding_length"),
-        n_ff=feed,
+        n_ff=hyper.widest("feed_forward_length"),
         n_expert=experts or None,
         n_expert_used=used or None,
         n_ff_expert=hyper.number("expert_feed_forward_length"),
@@ -165,8 +162,8 @@ def _totals(tensors: Sequence[Tensor], hyper: Hyper) -> _Totals:
     sizes = {t.name: t.size_bytes for t in tensors}
     return _Totals(
         bytes=sum(sizes.values()),
-        parameters=sum(prod(t.dims) for t in tensors),
-        expert_parameters=sum(prod(t.dims) for t in experts),
+        parameters=sum(math.prod(t.dims) for t in tensors),
+        expert_parameters=sum(math.prod(t.dims) for t in experts),
         expert_bytes=sum(t.size_bytes for t in experts),
         nextn_bytes=sum(t.size_bytes for t in tensors if t.name.startswith(extra)) if extra else 0,
         embedding=sizes.get("token_embd.weight"),
@@ -236,10 +233,6 @@ def _text(values: Mapping[str, Any], key: str, most: int = 200) -> str | None:
     return said[:most] if isinstance(said, str) and said else None
 
 
-def _whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 # --- probe ---
 
 
@@ -254,9 +247,9 @@ class Probe:
 def probe(files: Mapping[str, int], known: Vocabularies | None) -> Steps[Probe]:
     """A header that says all the original said except the tokenizer, of all shards in one.
 
-    llama.cpp opens it with `no_alloc` and tells what the model would take, in milliseconds and without its weights.
-    The tokenizer's arrays are the bulk of a header and change no size but their own: the vocabulary is declared
-    absent ("none"), its length given instead.
+    llama.cpp opens it mapped and without repacking (the hole is never read) and prints the buffers the model
+    would take, in milliseconds; so does `llama-fit-params`. The tokenizer's arrays are the bulk of a header
+    and change no size but their own: the vocabulary is declared absent ("none"), its length given instead.
     """
     headers = []
     for name in sorted(files):

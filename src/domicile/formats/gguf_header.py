@@ -1,7 +1,8 @@
 """The header of one GGUF file, version 2 and 3, byte by byte.
 
 Knows the layout and the bounds a header must keep to be believed. Does not read weights, does not build the
-tokenizer (its arrays, up to sixteen megabytes, are only measured), and does not know what the keys mean: `gguf` does.
+tokenizer (its arrays, up to sixteen megabytes, are only measured), and does not know what the keys mean:
+`gguf` does.
 """
 
 from __future__ import annotations
@@ -57,8 +58,8 @@ _STRING, _ARRAY = 8, 9
 Vocabularies = MutableMapping[str, tuple[int, int, int]]
 """Where the arrays of a known tokenizer end: (bytes from the first token, keys passed over, bytes of arrays).
 
-A cache any mapping can be, kept by whoever calls. Publishers requantise the same few tokenizers thousands of times:
-with this, the tail of a header costs one small request instead of sixteen megabytes."""
+A cache any mapping can be, kept by whoever calls. Publishers requantise the same few tokenizers thousands of
+times: with this, the tail of a header costs one small request instead of sixteen megabytes."""
 
 
 @dataclass(slots=True)
@@ -258,7 +259,7 @@ def _array(
 
 
 def _identity(window: Window, into: Header, count: int) -> str:
-    """Which tokenizer this is. Two of one name and size differ by their first tokens, or are caught on landing."""
+    """Which tokenizer this is. Two of one name and size differ early, or are caught on landing."""
     first = zlib.crc32(window.data[window.at : window.at + 4096])
     names = (into.values.get(f"tokenizer.ggml.{key}") for key in ("model", "pre"))
     return "/".join([*(str(n)[:60] for n in names), str(count), f"{first:08x}"])

@@ -1,7 +1,8 @@
 """What a Hugging Face `config.json` says of a model's shape.
 
-Knows the names families give the same things, nested or not, and which of their layers attend, slide or recur.
-Knows nothing of weights. A family whose layers it cannot name has none here: unknown is better than wrong.
+Knows the names families give the same things, nested or not, and which of their layers attend, slide or
+recur. Knows nothing of weights. A family whose layers it cannot name has none here: unknown is better than
+wrong.
 """
 
 from __future__ import annotations
@@ -54,7 +55,12 @@ def shape(config: Document) -> Shape:
         architecture=text(language, "model_type") or text(config, "model_type"),
         task=_task(config),
         context_length=count(
-            language, "max_position_embeddings", "n_positions", "max_sequence_length", "seq_length"
+            language,
+            "max_position_embeddings",
+            "n_positions",
+            "max_sequence_length",
+            "seq_length",
+            "max_target_positions",
         ),
         n_vocab=count(language, "vocab_size"),
         n_embd=count(language, "hidden_size", "d_model", "n_embd", most=_MOST_WIDTH),
@@ -96,6 +102,8 @@ def _task(config: Document) -> str | None:
 
 
 def layers(config: Document) -> tuple[Layer, ...]:
+    if text(config, "model_type") == "whisper":
+        return _whisper(config)
     n = count(config, "num_hidden_layers", "n_layer", "num_layers", "n_layers", most=_MOST_LAYERS)
     width = count(config, "hidden_size", "d_model", "n_embd", most=_MOST_WIDTH)
     if not n or not width:
@@ -120,6 +128,16 @@ def layers(config: Document) -> tuple[Layer, ...]:
             slides = window if kind in _SLIDING and window else None
             made.append(Layer("attention", heads or 0, kv_heads, k, v, slides, n_ff=feed))
     return tuple(made)
+
+
+def _whisper(config: Document) -> tuple[Layer, ...]:
+    """Its decoder. `num_hidden_layers` counts the encoder's, which keep nothing between tokens."""
+    n, width = count(config, "decoder_layers", most=_MOST_LAYERS), count(config, "d_model", most=_MOST_WIDTH)
+    heads = count(config, "decoder_attention_heads", most=_MOST_HEADS)
+    if not n or not width or not heads:
+        return ()
+    head, feed = width // heads, count(config, "decoder_ffn_dim", most=_MOST_WIDTH) or 0
+    return (Layer("attention", heads, heads, head, head, n_ff=feed),) * n
 
 
 def _widths(config: Document, width: int, heads: int, full: bool) -> tuple[int, int, int]:
@@ -218,14 +236,20 @@ def _state_bytes(config: Document, width: int, kinds: Sequence[str]) -> int | No
     return 4 * ((kernel_ - 1) * (inner_ + 2 * groups * state) + inner_ * state)
 
 
+def scalars(config: Document) -> dict[str, int | float | str | bool]:
+    """What a sum may need and no field of `Facts` names."""
+    kept: dict[str, int | float | str | bool] = {}
+    for key in ("encoder_layers", "max_source_positions", "num_mel_bins"):
+        if (value := count(config, key)) is not None:
+            kept[key] = value
+    if config.get("auto_map") or config.get("custom_pipelines"):
+        kept["remote_code"] = True  # loading it as published wants Python of the repository
+    return kept
+
+
 def packed(config: Document) -> str | None:
     """The quantisation method of packed weights (awq, gptq, bitsandbytes, fp8 ...)."""
     return text(inner(config, "quantization_config"), "quant_method", most=40)
-
-
-def runs_code(config: Document) -> bool:
-    """Does loading it as published want Python of the repository?"""
-    return bool(config.get("auto_map") or config.get("custom_pipelines"))
 
 
 def template(tokenizer_config: Document) -> str | None:

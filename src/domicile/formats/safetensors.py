@@ -1,13 +1,14 @@
 """Safetensors: one file or many, with the configuration and the tokenizer's that lie beside them.
 
-Knows the header (a length, then JSON) and the rules that make it safe: in the file, without holes, overlaps or
-names twice, every shape as long as its bytes. Does not read weights. A Whisper kept this way is `whisper`.
+Knows the header (a length, then JSON) and the rules that make it safe: in the file, without holes, overlaps
+or names twice, every shape as long as its bytes. Does not read weights. A Whisper kept this way is `whisper`.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from array import array
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from math import prod
@@ -22,7 +23,7 @@ from domicile.formats.window import HEAD_BYTES, Steps, Want, refuse_code, whole
 from domicile.types import Facts, Tensor, is_safe_path
 
 MOST_HEADER = 25_000_000
-_MOST_TENSORS = 100_000
+_MOST_TENSORS = 60_000
 _MOST_SHARDS = 1024
 _MOST_DIMS = 16
 _MOST_ENTRY = 4096
@@ -118,8 +119,8 @@ def entries(file: str, body: bytes, data_bytes: int) -> list[Tensor]:
         raise Malformed(file=file, problem="not safetensors")
     at, end, mark = 1, 0, b","
     tensors: list[Tensor] = []
-    spans: list[tuple[int, int]] = []
-    names: set[bytes] = set()
+    begins, stops = array("Q"), array("Q")
+    names: set[str] = set()
     if re.fullmatch(rb"\{\s*+\}\s*+", body):
         mark, at = b"}", len(body)
     while mark == b",":
@@ -127,19 +128,21 @@ def entries(file: str, body: bytes, data_bytes: int) -> list[Tensor]:
         if found is None or len(tensors) >= _MOST_TENSORS:
             raise Malformed(file=file, problem=f"entry {len(tensors)} of the header")
         at, mark = found.end(), found[4]
-        if found[1] in names:
-            raise Malformed(file=file, problem=f"{found[1][:60]!r} twice")
-        names.add(found[1])
-        if found[1] == b"__metadata__":
-            continue
-        if len(found[0]) > _MOST_ENTRY:
+        if len(found[0]) > _MOST_ENTRY and found[1] != b"__metadata__":
             raise Malformed(file=file, problem=f"entry {len(tensors)} of {len(found[0])} bytes")
-        tensor, begin, stop = _entry(file, found[1], found[2])
+        name = _name(file, found[1])
+        if name in names:
+            raise Malformed(file=file, problem=f"{name[:60]!r} twice")
+        names.add(name)
+        if name == "__metadata__":
+            continue
+        tensor, begin, stop = _entry(file, name, found[2])
         tensors.append(tensor)
-        spans.append((begin, stop))
+        begins.append(begin)
+        stops.append(stop)
     if body[at:].strip():
         raise Malformed(file=file, problem="more after the header's end")
-    for begin, stop in sorted(spans):
+    for begin, stop in sorted(zip(begins, stops, strict=True)):
         if begin != end:
             raise Malformed(file=file, problem="tensors with a hole or an overlap")
         end = stop
@@ -149,31 +152,33 @@ def entries(file: str, body: bytes, data_bytes: int) -> list[Tensor]:
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> Document:
-    if len(dict(pairs)) != len(pairs):
+    made = dict(pairs)
+    if len(made) != len(pairs):
         raise ValueError("a field twice")
-    return dict(pairs)
+    return made
 
 
-def _natural(digits: str) -> int:
-    if len(digits) > 19:
-        raise ValueError("a number beyond 64 bits")
-    return int(digits)
+_DECODER = json.JSONDecoder(object_pairs_hook=_pairs)
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_int=_natural)
-
-
-def _entry(file: str, raw_name: bytes, raw: bytes) -> tuple[Tensor, int, int]:
+def _name(file: str, raw: bytes) -> str:
     try:
-        name = str(json.loads(b'"' + raw_name + b'"', strict=False))
+        return str(json.loads(b'"' + raw + b'"', strict=False)) if b"\\" in raw else raw.decode("utf-8")
+    except ValueError as trouble:
+        raise Malformed(file=file, problem=f"the name {raw[:60]!r}") from trouble
+
+
+def _entry(file: str, name: str, raw: bytes) -> tuple[Tensor, int, int]:
+    try:
         said = _DECODER.decode(raw.decode("utf-8"))
         kind, dims, (begin, stop) = said["dtype"], said["shape"], said["data_offsets"]
         bits = BITS[kind]
-        good = len(dims) <= _MOST_DIMS and all(type(n) is int and n >= 0 for n in (*dims, begin, stop))
+        numbers = (*dims, begin, stop)
+        good = len(dims) <= _MOST_DIMS and all(type(n) is int and 0 <= n < 2**63 for n in numbers)
     except (ValueError, KeyError, TypeError, RecursionError) as trouble:
-        raise Malformed(file=file, problem=f"tensor {raw_name[:60]!r}: {trouble!r:.100}") from trouble
+        raise Malformed(file=file, problem=f"tensor {name[:60]!r}: {trouble!r:.100}") from trouble
     if not good or begin > stop or prod(dims) * bits != (stop - begin) * 8:
-        raise Malformed(file=file, problem=f"tensor {raw_name[:60]!r}: shape and bytes differ")
+        raise Malformed(file=file, problem=f"tensor {name[:60]!r}: shape and bytes differ")
     return Tensor(name, tuple(reversed(dims)), kind, stop - begin), begin, stop
 
 
@@ -231,7 +236,7 @@ def _facts(
         chat_template=text(tokenizer, "chat_template", most=2**20),
         tensors=tuple(tensors),
         n_tensors=len(tensors) if exact else None,
-        extra={"remote_code": True} if hfconfig.runs_code(config) else {},
+        extra=hfconfig.scalars(config),
         exact=exact,
     )
 
@@ -244,7 +249,7 @@ def _active(tensors: Sequence[Tensor], parameters: int | None, shape: hfconfig.S
 
 
 def folder_of(files: Mapping[str, int], folder: str) -> dict[str, int]:
-    """The safetensors a component's folder is loaded from: the full one, else one variant (`fp16`), never both."""
+    """The safetensors a folder is loaded from: the full ones, else one variant (`fp16`), never both."""
     inside = {n: s for n, s in files.items() if str(PurePosixPath(n).parent) == folder and claims([n])}
     if not inside:
         raise UnknownFormat(files=folder[:200])
@@ -252,4 +257,4 @@ def folder_of(files: Mapping[str, int], folder: str) -> dict[str, int]:
     for name, size in inside.items():
         found = re.search(r"\.(fp16|bf16|fp32|non_ema|ema)(?:[.-]|$)", PurePosixPath(name).stem)
         groups.setdefault(found[1] if found else "", {})[name] = size
-    return groups.get("") or groups[sorted(groups)[0]]
+    return groups.get("") or groups[min(groups)]

@@ -1,7 +1,7 @@
-"""Whisper as speech engines keep it: CTranslate2's `model.bin` (faster-whisper) and whisper.cpp's `ggml-*.bin`.
+"""Whisper as speech engines keep it: the `model.bin` of CTranslate2, the `ggml-*.bin` of whisper.cpp.
 
-Knows the first kilobytes of both, which hold the shape. Does not walk the weights: their bytes are the file's.
-A Whisper in safetensors is read by `safetensors`, in ONNX by `onnx`.
+Knows the first kilobytes of both, which hold the shape. Does not walk the weights: their bytes are the
+file's. A Whisper in safetensors is read by `safetensors`, in ONNX by `onnx`.
 """
 
 from __future__ import annotations

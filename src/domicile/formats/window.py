@@ -1,7 +1,7 @@
 """The bytes of one file, a piece at a time, for parsers that never touch a disk or a network.
 
-Knows how a parser asks (`Want`) and where in the file it stands (`Window`). A parser is a generator: it yields
-what it wants and is sent the bytes, so a local file and a range request cannot give different facts.
+Knows how a parser asks (`Want`) and where in the file it stands (`Window`). A parser is a generator: it
+yields what it wants and is sent the bytes, so a local file and a range request cannot give different facts.
 """
 
 from __future__ import annotations
@@ -122,8 +122,8 @@ _CODE_NAMES = (
 def refuse_code(file: str, head: bytes | None = None) -> None:
     """Raise `RunsCode` for what opening would execute: by name, or by magic whatever the name.
 
-    A zip holds a torch pickle; protocol 2 and later of pickle start with 0x80 and a small number. Nothing here
-    opens them to be sure: not opening is the point.
+    A zip holds a torch pickle; protocol 2 and later of pickle start with 0x80 and a small number. Nothing
+    here opens them to be sure: not opening is the point.
     """
     if head is None:
         if file.lower().endswith(_CODE_NAMES):
