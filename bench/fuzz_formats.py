@@ -21,6 +21,7 @@ import anyio
 from tests import test_formats_others as others
 from tests.fakes import hostile
 from tests.fakes.bounds import MEMORY, SECONDS, mark, peak
+from tests.fakes.ranges import Held
 
 from domicile import formats
 from domicile.errors import FormatTrouble
@@ -28,16 +29,6 @@ from domicile.errors import FormatTrouble
 Files = dict[str, bytes]
 
 _NUMBERS = [0, 1, 2, 7, 8, 9, 12, 255, 256, 2**16, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**63, 2**64 - 1]
-
-
-class Held:
-    """A file in memory."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data, self.size_bytes = data, len(data)
-
-    async def read(self, offset: int, length: int) -> bytes:
-        return self.data[offset : offset + length]
 
 
 def seeds() -> list[Files]:

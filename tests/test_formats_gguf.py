@@ -7,40 +7,26 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import anyio
-import httpx2
 import numpy as np
 import pytest
 from gguf import GGUFReader, GGUFWriter
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 from tests.fakes import hostile
 from tests.fakes.bounds import bounded
 from tests.fakes.hostile import bools, f32, info, ints, text, texts, tiny, u32
+from tests.fakes.ranges import Held, served
 
 from domicile import formats
 from domicile.errors import FormatTrouble, Malformed, RangeRefused, RunsCode
 from domicile.formats import LocalBytes, RangedBytes, gguf
 from domicile.types import Facts, Layer
-
-
-class Held:
-    """A file in memory."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data, self.size_bytes = data, len(data)
-
-    async def read(self, offset: int, length: int) -> bytes:
-        return self.data[offset : offset + length]
 
 
 def look(data: bytes, name: str = "m.gguf", badge: bool = False) -> Facts:
@@ -292,6 +278,114 @@ def agrees_with_the_oracle(path: Path, facts: Facts) -> None:
     assert facts.tokenizer_bytes == sum(int(p.nbytes) for f in fields for p in f.parts[5:])
 
 
+def shaped(arch: str, **numbers: int | list[int]) -> Facts:
+    keys = {"general.architecture": text(arch)}
+    for key, value in numbers.items():
+        name = f"{arch}.{key.replace('__', '.')}"
+        keys[name] = ints(*value) if isinstance(value, list) else u32(value)
+    return look(hostile.gguf(list(keys.items())))
+
+
+def kv_mib(facts: Facts, context: int) -> float:
+    """llama.cpp's sum: cells padded to 256, a sliding layer holds its window and one micro-batch of 512."""
+    total = 0
+    for layer in facts.layers:
+        window = layer.sliding_window
+        cells = -(-min(context, window + 512 if window else context) // 256) * 256
+        total += cells * layer.n_head_kv * (layer.head_dim_k + layer.head_dim_v) * 2
+    return total / 2**20
+
+
+# (shape, (KV at 2048, KV at 8192, recurrent state), MiB), as the engine's own log said.
+MEASURED = {
+    "qwen2.5-0.5b": (
+        shaped(
+            "qwen2",
+            block_count=24,
+            embedding_length=896,
+            attention__head_count=14,
+            attention__head_count_kv=2,
+        ),
+        (24.0, 96.0, 0.0),
+    ),
+    "llama-3.2-1b": (
+        shaped(
+            "llama",
+            block_count=16,
+            embedding_length=2048,
+            attention__head_count=32,
+            attention__head_count_kv=8,
+        ),
+        (64.0, 256.0, 0.0),
+    ),
+    "gemma-3-1b": (
+        shaped(
+            "gemma3",
+            block_count=26,
+            embedding_length=1152,
+            attention__head_count=4,
+            attention__head_count_kv=1,
+            attention__key_length=256,
+            attention__value_length=256,
+            attention__sliding_window=512,
+        ),
+        (30.0, 54.0, 0.0),
+    ),
+    "granite-3.1-1b-a400m": (
+        shaped(
+            "granitemoe",
+            block_count=24,
+            embedding_length=1024,
+            attention__head_count=16,
+            attention__head_count_kv=8,
+        ),
+        (96.0, 384.0, 0.0),
+    ),
+    "mamba-1.4b": (
+        shaped(
+            "mamba",
+            block_count=48,
+            embedding_length=2048,
+            attention__head_count=0,
+            ssm__conv_kernel=4,
+            ssm__inner_size=4096,
+            ssm__state_size=16,
+        ),
+        (0.0, 0.0, 14.25),
+    ),
+    "lfm2-1.2b": (
+        shaped(
+            "lfm2",
+            block_count=16,
+            embedding_length=2048,
+            attention__head_count=32,
+            attention__head_count_kv=[0, 0, 8, 0, 0, 8, 0, 0, 8, 0, 8, 0, 8, 0, 8, 0],
+            shortconv__l_cache=3,
+        ),
+        (24.0, 96.0, 0.16),
+    ),
+    "qwen3-0.6b": (
+        shaped(
+            "qwen3",
+            block_count=28,
+            embedding_length=1024,
+            attention__head_count=16,
+            attention__head_count_kv=8,
+            attention__key_length=128,
+            attention__value_length=128,
+        ),
+        (224.0, 896.0, 0.0),
+    ),
+}
+
+
+@pytest.mark.parametrize("model", MEASURED)
+def test_layers_sum_to_what_the_engine_reported(model: str) -> None:
+    facts, (at_2k, at_8k, state) = MEASURED[model]
+    assert (kv_mib(facts, 2048), kv_mib(facts, 8192)) == (at_2k, at_8k)
+    assert round(sum(layer.state_bytes for layer in facts.layers) / 2**20, 2) == state
+
+
 def test_a_mixture_knows_what_it_touches(tmp_path: Path) -> None:
     tensors = {
         "token_embd.weight": ((300, 256), 8),
@@ -415,37 +509,6 @@ def large(n: int = 262_144, merges: int = 514_906, data: int = hostile.TINY_DATA
 @pytest.fixture(scope="module")
 def big() -> bytes:
     return large()
-
-
-@asynccontextmanager
-async def served(files: Mapping[str, bytes], spoil: str = "") -> AsyncIterator[httpx2.AsyncClient]:
-    async def give(request: Request) -> Response:
-        data = files[request.path_params["name"]]
-        begin, end = request.headers["range"].removeprefix("bytes=").split("-")
-        a, b = int(begin), min(int(end), len(data) - 1)
-        if spoil == "whole":
-            return Response(data)
-        body = data[a : b + 1]
-        if spoil == "other range":
-            return Response(data[: b + 1 - a], 206, {"content-range": f"bytes 0-{b - a}/{len(data)}"})
-        if spoil == "other size":
-            return Response(body, 206, {"content-range": f"bytes {a}-{b}/{len(data) + 1}"})
-        if spoil == "compressed":
-            return Response(
-                body, 206, {"content-range": f"bytes {a}-{b}/{len(data)}", "content-encoding": "gzip"}
-            )
-        if spoil == "short":
-            return Response(body[:-1], 206, {"content-range": f"bytes {a}-{b}/{len(data)}"})
-        if spoil == "long":
-            return Response(body + b"x", 206, {"content-range": f"bytes {a}-{b}/{len(data)}"})
-        etag = f'"{begin}"' if spoil == "changed" else '"same"'
-        return Response(body, 206, {"content-range": f"bytes {a}-{b}/{len(data)}", "etag": etag})
-
-    app = Starlette(routes=[Route("/{name:path}", give)])
-    async with httpx2.AsyncClient(
-        transport=httpx2.ASGITransport(app=app), base_url="http://hub.test"
-    ) as client:
-        yield client
 
 
 def test_near_and_far_say_the_same(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import struct
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 
 import anyio
 import pytest
@@ -15,22 +16,13 @@ from hypothesis import strategies as st
 from tests.fakes import hostile
 from tests.fakes.bounds import bounded
 from tests.fakes.hostile import entry
+from tests.fakes.ranges import Held, served
 
 from domicile import formats
 from domicile.errors import FormatTrouble, Malformed, RunsCode, UnknownFormat
 from domicile.types import Facts, Layer
 
 Files = Mapping[str, bytes]
-
-
-class Held:
-    """A file in memory."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data, self.size_bytes = data, len(data)
-
-    async def read(self, offset: int, length: int) -> bytes:
-        return self.data[offset : offset + length]
 
 
 def look(files: Files, badge: bool = False) -> Facts:
@@ -625,3 +617,37 @@ def test_a_whisper_of_whisper_cpp() -> None:
     for bad in (ggml(*[0] * 11), ggml(*[-1] * 11), ggml(*[2**31 - 1] * 11), data[:20]):
         with pytest.raises(FormatTrouble):
             look({"ggml-tiny.bin": bad})
+
+
+# --- from afar ---
+
+AFAR: dict[str, tuple[dict[str, bytes], int, int]] = {
+    "safetensors": ({"model.safetensors": SMALL, "config.json": as_json(QWEN)}, 1, 2),
+    "mlc": (mlc({"dataPath": "params_shard_0.bin", "nbytes": 20}), 1, 2),
+    "diffusers": (pictures(), 1, 4),
+    "onnx": ({"m.onnx": onnx(stored("a", (2, 3), 1, b"\0" * 24)), "config.json": as_json(QWEN)}, 1, 2),
+    "whisper": ({"model.bin": ct2(), "vocabulary.json": b"[]"}, 1, 1),
+}
+
+
+@pytest.mark.parametrize("family", AFAR)
+def test_near_and_far_say_the_same_and_what_it_cost(family: str, tmp_path: Path) -> None:
+    files, for_a_badge, for_all = AFAR[family]
+    holes = {n: d + b"\0" * 10**6 if n == "model.bin" else d for n, d in files.items()}
+
+    async def go() -> None:
+        here = {}
+        for name, data in holes.items():
+            path = tmp_path / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(data)
+            here[name] = formats.LocalBytes(path)
+        async with served(holes) as client:
+            for badge, requests in ((True, for_a_badge), (False, for_all)):
+                far = {n: formats.RangedBytes(client, f"/{n}", len(d)) for n, d in holes.items()}
+                there = await formats.read(far, badge=badge)
+                assert there == await formats.read(here, badge=badge)
+                assert there.bytes_read == sum(f.bytes_fetched for f in far.values()) <= 66_000
+                assert sum(f.requests for f in far.values()) == requests
+
+    anyio.run(go)
