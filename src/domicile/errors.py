@@ -21,7 +21,12 @@ An error knows its code, its HTTP status, the exit status of the command line an
     │   ├── HubUnreachable  HubAnswer  HubBusy
     │   ├── TokenRefused          401
     │   ├── Gated                 403
+    │   ├── RangeRefused               a part was asked for, something else came
     │   └── CorruptDownload            what came is not what was announced; nothing was kept
+    ├── FormatTrouble             422  what a model's files say of themselves cannot be used
+    │   ├── Malformed                  a header that lies, contradicts itself or is cut (file, problem)
+    │   ├── UnknownFormat              no reader knows these files
+    │   └── RunsCode                   a format that can run a program when it is opened: never opened
     ├── DiskTrouble               507
     │   ├── NoRoom
     │   └── HomeNotWritable       500
@@ -166,7 +171,24 @@ class Gated(SourceTrouble):
     status = 403
 
 
+class RangeRefused(SourceTrouble): ...
+
+
 class CorruptDownload(SourceTrouble): ...
+
+
+class FormatTrouble(DomicileError):
+    status = 422
+    exit_code = 9
+
+
+class Malformed(FormatTrouble): ...
+
+
+class UnknownFormat(FormatTrouble): ...
+
+
+class RunsCode(FormatTrouble): ...
 
 
 class DiskTrouble(DomicileError):

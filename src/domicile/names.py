@@ -33,12 +33,14 @@ class NameHint:
     """The file's own name without folder, shard and extension."""
 
 
-_EXTENSION = re.compile(r"\.(?:gguf|ggml|safetensors|onnx|onnx[._]data|bin|pth?|ckpt)(?=$|-\d+-of-)", re.IGNORECASE)
+_EXTENSION = re.compile(
+    r"\.(?:gguf|ggml|safetensors|onnx|onnx[._]data|bin|pth?|ckpt)(?=$|-\d+-of-)", re.IGNORECASE
+)
 _SHARD = re.compile(r"[-._](\d{1,5})-of-(\d{1,5})$")
 
 
 def read(filename: str) -> NameHint:
-    """Read a file's name, or its path in a repository: a folder may say the quantisation the file does not."""
+    """Read a file's name, or its path in a repository: a folder may say what the file does not."""
     path = PurePosixPath(filename.replace("\\", "/"))
     stem = _EXTENSION.sub("", path.name)
     shard: tuple[int, int] | None = None
@@ -54,12 +56,12 @@ def read(filename: str) -> NameHint:
 
 # --- quantisation ---
 
-# A label starts after a separator and ends before one; `i1-` (an importance matrix was used) is not part of it.
+# A label starts after a separator and ends before one; `i1-` (an importance matrix) is no part.
 _LABEL = re.compile(
     r"""(?<![A-Za-z0-9])
     (?P<dynamic>UD[-_])?
     (?:
-        (?P<q>Q[1-9])_?K_?(?P<size>XXS|XXL|XS|XL|[SMLP])?(?P<rows>_R\d{1,2})?   # Q4_K_M Q4_KS Q4KXL Q6_K Q4_K_R4
+        (?P<q>Q[1-9])_?K_?(?P<size>XXS|XXL|XS|XL|[SMLP])?(?P<rows>_R\d{1,2})?   # Q4_K_M Q4_KS Q4KXL Q4_K_R4
       | (?P<legacy>Q[1-9]_[0-3](?:_\d{1,2}_\d{1,2}|_R\d{1,2}|_G\d{2,3})?)        # Q4_0 Q4_0_4_8 Q8_0_R8
       | (?P<iq>IQ[1-9])_?(?P<kind>XXS|XS|NL|XL|[SML]|K(?:SS|[STLV])?)(?P<iqrows>_R\d{1,2})?
       | (?P<other>TQ[12]_0|I[28]_S|TL[12]|AVQ\d|(?:MX|NV)FP[468](?:[_-]MOE)?)
@@ -74,8 +76,9 @@ _LABEL = re.compile(
 def _quantisation(stem: str) -> tuple[str | None, str]:
     """The label, and the stem without any label (so that no digit of one is taken for a size).
 
-    The last one wins, except that a number format beside a quantisation tells what it was made from or what its
-    embeddings are kept in: `F32-Q2_K` and `Q4_K_M-fp16` are both quantised. A bare `Q4` counts when alone.
+    The last one wins, except that a number format beside a quantisation tells what it was made from or what
+    its embeddings are kept in: `F32-Q2_K` and `Q4_K_M-fp16` are both quantised. A bare `Q4` counts when
+    alone.
     """
     labels = list(_LABEL.finditer(stem))
     firm = [m for m in labels if not (m["float"] or m["bare"])]
@@ -105,8 +108,12 @@ def _spell(label: re.Match[str]) -> str:
 _START, _END = r"(?:(?<=[-_. ~()\[\]])|^)", r"(?![A-Za-z0-9])"
 # `1_8b` is 1.8 after a dash, but the 2 of `llama_2_7b` is a version.
 _NUMBER = r"(?:(?<=-)\d{1,2}_\d{1,2}|0_\d{1,3}|\d{1,4}(?:\.\d{1,3})?)"
-_EXPERTS = re.compile(rf"{_START}(\d{{1,3}})x({_NUMBER})b{_END}|{_START}({_NUMBER})bx(\d{{1,3}}){_END}", re.IGNORECASE)
-_ACTIVE = re.compile(rf"(?:{_START}A|(?<=b))({_NUMBER})([BM]){_END}|(?<=\db)({_NUMBER})a{_END}", re.IGNORECASE)
+_EXPERTS = re.compile(
+    rf"{_START}(\d{{1,3}})x({_NUMBER})b{_END}|{_START}({_NUMBER})bx(\d{{1,3}}){_END}", re.IGNORECASE
+)
+_ACTIVE = re.compile(
+    rf"(?:{_START}A|(?<=b))({_NUMBER})([BM]){_END}|(?<=\db)({_NUMBER})a{_END}", re.IGNORECASE
+)
 _EFFECTIVE = re.compile(rf"(?:{_START}|(?<=\d))E({_NUMBER})B{_END}", re.IGNORECASE)
 _BILLIONS = re.compile(rf"{_START}({_NUMBER})B(?:n)?(?:{_END}|(?={_NUMBER}a{_END}))", re.IGNORECASE)
 _GLUED = re.compile(rf"(?<=[a-z])(?<![-_. ~][aevqx])(\d{{1,3}}(?:\.\d)?)b{_END}", re.IGNORECASE)
@@ -138,10 +145,10 @@ def _sizes(text: str) -> _Sizes:
         # `17B-16E`: Llama 4 names what is active, and how many experts; the total is not in the name.
         return None, first, None, None
     if active is None and len(billions) > 1:
-        # `8B-1B`: side by side, the second and smaller is the active part.
+        # `LFM-8B-1B`, `OLMoE-1B-7B`: side by side, the smaller is the active part of the other.
         second = _number(billions[1][1])
-        if billions[1].start() - billions[0].end() == 1 and second < first:
-            active = second
+        if billions[1].start() - billions[0].end() == 1 and second != first:
+            first, active = max(first, second), min(first, second)
     return first, active, None, None
 
 
@@ -151,7 +158,9 @@ def _unusual(text: str) -> float | None:
         return float(found[1])
     for found in _MILLIONS.finditer(text):
         # `1M` is a context of a million tokens, except in the toys that have a million parameters.
-        if float(found[1]) not in {1.0, 2.0, 4.0, 10.0} or re.search(r"(?:stories|tiny|toy)", text, re.IGNORECASE):
+        if float(found[1]) not in {1.0, 2.0, 4.0, 10.0} or re.search(
+            r"(?:stories|tiny|toy)", text, re.IGNORECASE
+        ):
             return float(found[1]) / 1000
     if found := _TRILLIONS.search(text):
         return float(found[1]) * 1000
@@ -163,7 +172,9 @@ def _unusual(text: str) -> float | None:
 def _is_context(thousands: int) -> bool:
     """Is this a length of context people advertise (128k, 131k, 200k, 262k)?"""
     return (
-        thousands % 50 == 0 or any(thousands in {2**n, 2**n * 1024 // 1000} for n in range(6, 10)) or thousands == 160
+        thousands % 50 == 0
+        or any(thousands in {2**n, 2**n * 1024 // 1000} for n in range(6, 10))
+        or thousands == 160
     )
 
 
@@ -247,7 +258,12 @@ def _grouped(weights: Iterable[RemoteFile], form: Format, files: Sequence[Remote
         hint = members[0][0]
         own = [file for _, file in members]
         if form == "onnx":
-            own += [f for f in files for o in tuple(own) if f.path.startswith((o.path + "_data", o.path + ".data"))]
+            own += [
+                f
+                for f in files
+                for o in tuple(own)
+                if f.path.startswith((o.path + "_data", o.path + ".data"))
+            ]
         have = {h.shard[0] for h, _ in members if h.shard}
         missing = tuple(n for n in range(1, hint.shard[1] + 1) if n not in have)[:1000] if hint.shard else ()
         made.append(Variant(_label(hint), hint.quantisation, tuple(own), form, hint.role, missing))
@@ -271,7 +287,11 @@ def _with(variant: Variant, companions: tuple[RemoteFile, ...]) -> Variant:
 
 
 def _mlc(files: Sequence[RemoteFile]) -> Variant:
-    own = tuple(f for f in files if re.search(r"(?:^|/)params_shard_\d+\.bin$", f.path) or f.path.endswith(_COMPANIONS))
+    own = tuple(
+        f
+        for f in files
+        if re.search(r"(?:^|/)params_shard_\d+\.bin$", f.path) or f.path.endswith(_COMPANIONS)
+    )
     return Variant("mlc", None, own, "mlc")
 
 

@@ -151,6 +151,11 @@ class RemoteFile:
     git_sha1: str | None = None
 
 
+Format = Literal["gguf", "safetensors", "onnx", "mlc", "diffusers", "whisper"]
+Role = Literal["model", "projector", "draft", "adapter", "data"]
+"""What a file is for: a model, its eyes or ears, its guesser, a change to it, or no weights at all (an importance matrix)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Variant:
     """What a person downloads as one thing: the shards of one quantisation of one model."""
@@ -276,3 +281,179 @@ class Job:
             "error": dict(self.error) if self.error else None,
             "result": dict(self.result),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One tensor as a header announces it. `dims` in GGUF order (fastest first); `size_bytes` on disk."""
+
+    name: str
+    dims: tuple[int, ...]
+    type: str
+    """The storage type's standard name: F32, F16, BF16, Q4_K, Q8_0, IQ4_XS, MXFP4 ..."""
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """What one block keeps per token and per sequence, and how wide it is."""
+
+    kind: Literal["attention", "recurrent", "none"] = "attention"
+    n_head: int = 0
+    n_head_kv: int = 0
+    head_dim_k: int = 0
+    head_dim_v: int = 0
+    """0 where nothing is kept for V (latent attention keeps K only)."""
+    sliding_window: int | None = None
+    """Tokens this layer looks back at; None for all of them."""
+    state_bytes: int = 0
+    """Recurrent state of one sequence (always F32), independent of the context."""
+    n_ff: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a model's files say of themselves before anything is loaded. Unknown is None."""
+
+    format: Format
+    file_bytes: int
+    """All the files that will be read (every shard)."""
+    weights_bytes: int | None
+    """Sum of the tensors as stored, without headers and tokenizer."""
+    architecture: str | None = None
+    name: str | None = None
+    task: str | None = None
+    """The Hub's name of the task: text-generation, feature-extraction, automatic-speech-recognition, text-to-image ..."""
+    parameters: int | None = None
+    active_parameters: int | None = None
+    """Parameters touched for each token (mixture of experts); None when not a mixture."""
+    quantisation: str | None = None
+    """The commonest storage type of the weights, by bytes, or the file's own label."""
+    context_length: int | None = None
+    """Trained context, tokens."""
+    n_vocab: int | None = None
+    n_embd: int | None = None
+    n_ff: int | None = None
+    n_expert: int | None = None
+    n_expert_used: int | None = None
+    n_ff_expert: int | None = None
+    layers: tuple[Layer, ...] = ()
+    tied_embeddings: bool | None = None
+    token_embedding_bytes: int | None = None
+    output_bytes: int | None = None
+    tokenizer: str | None = None
+    """tokenizer.ggml.model and .pre, or the tokenizer class."""
+    tokenizer_bytes: int | None = None
+    """Bytes of the tokenizer's arrays in the header."""
+    chat_template: str | None = None
+    licence: str | None = None
+    tensors: tuple[Tensor, ...] = ()
+    n_tensors: int | None = None
+    extra: Mapping[str, int | float | str | bool] = field(default_factory=dict)
+    """Scalars of the header that a formula needs and no field names (ssm.*, rope dims, expert counts ...), by their own key."""
+    exact: bool = True
+    """False when only part of the header was read (a badge): weights_bytes is then file size less the header seen."""
+    bytes_read: int = 0
+    """What it took to know this: bytes fetched from the Hub, or read from the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A graphics processor. `vram_free_bytes` is a reading of now."""
+
+    name: str
+    backend: Literal["cuda", "rocm", "metal", "vulkan", "intel"]
+    vram_bytes: int | None = None
+    vram_free_bytes: int | None = None
+    driver: str | None = None
+    compute_capability: str | None = None
+    bandwidth_bytes_per_s: float | None = None
+    unified: bool = False
+    """Shares the system's memory (Apple, integrated)."""
+    why: str = ""
+    """Where this was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Measured once on this machine, for one build of the engine."""
+
+    engine: str
+    read_bandwidth_bytes_per_s: float | None
+    eta_legacy: float | None
+    """Share of the bandwidth that decoding reaches on legacy quantisations (Q8_0, Q4_0, F16)."""
+    eta_k: float | None
+    """The same on K and IQ quantisations."""
+    threads: int
+    measured_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """What this machine is, and what is free in it now. What could not be read is None, with a line in `unknown`."""
+
+    os: str
+    cpu: str | None
+    arch: str
+    physical_cores: int | None
+    logical_cores: int | None
+    usable_cores: float | None
+    """After affinity and the container's quota."""
+    features: tuple[str, ...]
+    """Instruction sets an engine cares about: avx2, avx512f, amx_int8, neon, dotprod, sve ..."""
+    ram_bytes: int | None
+    ram_available_bytes: int | None
+    """The lower of what the system and the container's limit leave."""
+    container_limit_bytes: int | None
+    gpus: tuple[Gpu, ...]
+    disk_free_bytes: int | None
+    calibration: Calibration | None = None
+    unknown: tuple[str, ...] = ()
+    """One line for each thing that could not be read, and why."""
+    why: Mapping[str, str] = field(default_factory=dict)
+    """Field to where it was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why, in no language yet: a key of the locale and the facts of its sentence."""
+
+    key: str
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+Verdict = Literal["fits", "tight", "smaller_context", "partly_on_gpu", "smaller_quantisation", "no", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Tokens a second, as an interval; None at an end is "unknown"."""
+
+    low: float | None
+    high: float | None
+    prefill: Literal["slow", "fair", "fast", "very_fast"] | None
+    why: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class FitReport:
+    """Will it fit, how fast, and why. All bytes. `total_bytes` is the engine child's resident memory after its first
+    prompt: one slot, weights loaded (no mmap), without the optional prompt cache, whose ceiling is `cache_bytes`."""
+
+    weights_bytes: int | None
+    kv_bytes: int | None
+    state_bytes: int | None
+    compute_bytes: int | None
+    overhead_bytes: int | None
+    projector_bytes: int
+    cache_bytes: int
+    total_bytes: int | None
+    device_bytes: tuple[int, ...]
+    """On each GPU, in the machine's order; empty on a CPU."""
+    available_bytes: int | None
+    verdict: Verdict
+    context: int
+    max_context: int | None
+    gpu_layers: int
+    tokens_per_second: Speed
+    why: tuple[Reason, ...]
