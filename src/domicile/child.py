@@ -1,8 +1,8 @@
 """A short program of ours run apart: it may crash, hang or eat memory, and the house goes on.
 
-Knows how to start a module of this package with a deadline, an environment without secrets and an end to its talk;
-and how a child puts a ceiling on its own memory. Knows nothing of what children do. (The engines that stay awake
-are not started here: they have doors and lives of their own.)
+Knows how to start a module of this package with a deadline, an environment without secrets and an end to its
+talk; and how a child puts a ceiling on its own memory. Knows nothing of what children do. (The engines that
+stay awake are not started here: they have doors and lives of their own.)
 """
 
 from __future__ import annotations
@@ -20,9 +20,20 @@ import anyio.abc
 
 _OUTPUT_LIMIT = 2**20
 _KEPT = frozenset(
-    "PATH HOME USERPROFILE SYSTEMROOT SYSTEMDRIVE WINDIR TMP TEMP TMPDIR PYTHONPATH PYTHONHOME VIRTUAL_ENV LD_LIBRARY_PATH "
-    "DYLD_LIBRARY_PATH XDG_RUNTIME_DIR VK_ICD_FILENAMES VK_DRIVER_FILES NVIDIA_VISIBLE_DEVICES ROCR_VISIBLE_DEVICES "
-    "CUDA_VISIBLE_DEVICES HIP_VISIBLE_DEVICES HSA_OVERRIDE_GFX_VERSION OMP_NUM_THREADS GOMP_CPU_AFFINITY".split()
+    {
+        *("PATH", "HOME", "USERPROFILE", "SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "TMP", "TEMP", "TMPDIR"),
+        *(
+            "PYTHONPATH",
+            "PYTHONHOME",
+            "VIRTUAL_ENV",
+            "LD_LIBRARY_PATH",
+            "DYLD_LIBRARY_PATH",
+            "XDG_RUNTIME_DIR",
+        ),
+        *("VK_ICD_FILENAMES", "VK_DRIVER_FILES", "NVIDIA_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES"),
+        *("HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HSA_OVERRIDE_GFX_VERSION"),
+        *("OMP_NUM_THREADS", "GOMP_CPU_AFFINITY"),
+    }
 )
 
 
@@ -39,8 +50,8 @@ class Ended:
 def environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """What a child gets to know: where programs and devices are. Tokens and keys stay in the house."""
     kept = {name: value for name, value in environ.items() if name.upper() in _KEPT}
-    # Passive: threads that wait for each other sleep. Spinning ones are 5 to 20 times slower on a busy machine.
-    # The engine otherwise starts a debugger on its own corpse.
+    # Passive: threads that wait for each other sleep. Spinning ones are 5 to 20 times slower on a busy
+    # machine. The engine otherwise starts a debugger on its own corpse.
     return kept | {"OMP_WAIT_POLICY": "passive", "GGML_NO_BACKTRACE": "1", "PYTHONIOENCODING": "utf-8"}
 
 
@@ -52,8 +63,8 @@ async def run(
     quiet_s: float = math.inf,
     enough: Callable[[bytes], bool] | None = None,
 ) -> Ended:
-    """Run `python -m module arguments` to its end, or kill it: at the deadline, after `quiet_s` without a word, or
-    once what it said is `enough`. Always reaped; never raises for what the child does."""
+    """Run `python -m module arguments` to its end, or kill it: at the deadline, after `quiet_s` without a
+    word, or once what it said is `enough`. Always reaped; never raises for what the child does."""
     said = bytearray()
     try:
         process = await anyio.open_process(

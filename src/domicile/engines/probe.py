@@ -1,11 +1,12 @@
 """What the engine itself says a file will take, before the file is here: its own count, in its own words.
 
-Knows how to start the child that asks (probe_child) on a file whose weights may be a hole, and how to read the
-engine's log. Knows nothing of how a probe file is made (formats) nor of what the numbers are for (fit). Where this
-and a formula differ, the engine is right: it is the one that will run.
+Knows how to start the child that asks (probe_child) on a file whose weights may be a hole, and how to read
+the engine's log. Knows nothing of how a probe file is made (formats) nor of what the numbers are for (fit).
+Where this and a formula differ, the engine is right: it is the one that will run.
 
-Why a log is read: xllamacpp shows no call that counts memory (`fit_params_print` prints nothing from its server), and
-llama.cpp's own, by ctypes, needs the layout of structures that change with each build (fit-science, section 2).
+Why a log is read: xllamacpp shows no call that counts memory (`fit_params_print` prints nothing from its
+server), and llama.cpp's own, by ctypes, needs the layout of structures that change with each build
+(fit-science, section 2).
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ _UNITS = {"MiB": _MIB, "GiB": 2**30}
 
 @dataclass(frozen=True, slots=True)
 class ProbeAnswer:
-    """The engine's count. Sums over its devices; it prints hundredths of a MiB, so each is within 0.01 MiB a line
-    (weights of 1 GiB and more: within 5 MiB, take the header's sum). None: the engine did not say."""
+    """The engine's count. Sums over its devices; it prints hundredths of a MiB, so each is within 0.01 MiB a
+    line (weights of 1 GiB and more: within 5 MiB, take the header's sum). None: the engine did not say."""
 
     weights_bytes: int | None = None
     kv_bytes: int | None = None
@@ -63,10 +64,10 @@ async def ask_engine(
     memory_bytes: int = _MEMORY_BYTES,
     deadline_s: float = 10.0,
 ) -> ProbeAnswer:
-    """Ask. Takes about a fifth of a second, nearly all of it starting the child; a file that crashes or hangs the engine
-    costs the child and is an answer with its `trouble`. `context` is of all slots together."""
+    """Ask. Takes about a fifth of a second, nearly all of it starting the child; a file that crashes or hangs
+    the engine costs the child and is an answer with its `trouble`. `context` is of all slots together."""
     asked = {
-        "path": str(probe_file.absolute()),
+        "path": str(probe_file),
         "context": context,
         "slots": slots,
         "ubatch": ubatch,
@@ -86,14 +87,18 @@ async def ask_engine(
 
 
 def read_log(log: str, trouble: Reason | None = None) -> ProbeAnswer:
-    """Read the engine's lines. Without the last one of them the numbers stand for nothing and are left out."""
+    """Read the engine's lines. Without the last one of them the numbers stand for nothing and are left
+    out."""
     if trouble is not None:
         return ProbeAnswer(trouble=trouble, log=log)
     compute: dict[str, int] = {}
     # A graph may be reserved more than once: the last word for each device counts.
-    for device, size, unit in re.findall(r"sched_reserve:\s+(\S+) compute buffer size =\s*([\d.]+) ([MG]iB)", log):
+    for device, size, unit in re.findall(
+        r"sched_reserve:\s+(\S+) compute buffer size =\s*([\d.]+) ([MG]iB)", log
+    ):
         compute[device] = _bytes(size, unit)
-    # A model with a sliding window has two caches, one line each. The "buffer size" lines beside them say 0: not taken.
+    # A model with a sliding window has two caches, one line each. The "buffer size" lines beside them say 0:
+    # not taken.
     caches = re.findall(r"llama_kv_cache\w*: size =\s*([\d.]+) ([MG]iB) \(", log)
     states = re.findall(r"llama_memory_recurrent: size =\s*([\d.]+) ([MG]iB) \(", log)
     outputs = re.findall(r"output buffer size =\s*([\d.]+) ([MG]iB)", log)
@@ -131,8 +136,8 @@ def _trouble(ended: child.Ended, deadline_s: float) -> Reason | None:
 
 
 def _what_went_wrong(log: str) -> str:
-    """The engine's own sentence: the first line that names an error, without its clock and place."""
-    for pattern in (r"error loading model[^:\n]*: ([^\n]+)", r"(GGML_ASSERT\([^\n]+)", r"\bE \S+\s+([^\n]+)"):
+    """The engine's own sentence: its first line of an error, without its clock and place."""
+    for pattern in (r"(GGML_ASSERT\([^\n]+)", r"\d E \S+ +(?:error loading model: )?([^\n]+)"):
         match = re.search(pattern, log)
         if match:
             return match[1].strip()[:200]

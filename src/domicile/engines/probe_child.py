@@ -1,7 +1,7 @@
 """The child that asks the engine: `python -m domicile.engines.probe_child JSON`.
 
-Starts the engine on a file with its memory counted and not taken (`no_alloc`), under a ceiling, and lets it talk: the
-answer is in its log. It always ends badly, see below. Knows nothing of what the lines mean.
+Starts the engine on a file with its memory counted and not taken (`no_alloc`), under a ceiling, and lets it
+talk: the answer is in its log. It always ends badly, see below. Knows nothing of what the lines mean.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from domicile import child
 
 
 def _sleep_instead_of_dying() -> None:
-    """After the last line we want, the engine clears the cache it did not take, and the process gets SIGSEGV. Its log
-    is written by another thread: dying at once loses the lines (33 times of 40, measured). With `pause` as the
-    handler the thread that faulted sleeps, the other one finishes, and the house ends us. Python's own handlers
-    will not do: they run in the interpreter, which the fault never returns to.
+    """After the last line we want, the engine clears the cache it did not take, and the process gets SIGSEGV.
+    Its log is written by another thread: dying at once loses the lines (33 times of 40, measured). With
+    `pause` as the handler the thread that faulted sleeps, the other one finishes, and the house ends us.
+    Python's own handlers will not do: they run in the interpreter, which the fault never returns to.
     """
     if sys.platform == "win32":
         return

@@ -1,7 +1,8 @@
 """How fast this machine reads its memory, and what share of that the engine reaches: measured once, kept.
 
-Knows where results are kept (`<home>/calibration/<machine>-<engine build>.json`), when one still counts, and how to
-start the child that measures. Knows nothing of the measuring (calibrate_child) nor of what it is for (fit).
+Knows where results are kept (`<home>/calibration/<machine>-<engine build>.json`), when one still counts, and
+how to start the child that measures. Knows nothing of the measuring (calibrate_child) nor of what it is for
+(fit).
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ def threads_for(hardware: Hardware) -> int:
 
 
 def kept(home: Path, hardware: Hardware, threads: int | None = None) -> Calibration | None:
-    """What was measured before on this machine with this engine build and as many threads; None if nothing sound was."""
+    """What was measured before on this machine with this engine build and as many threads; None if nothing
+    sound was."""
     engine = engine_build()
     if engine is None:
         return None
@@ -100,12 +102,15 @@ async def calibrate(
     last_cache = _last_cache_bytes() if cache_bytes is None else cache_bytes
     with tempfile.TemporaryDirectory(prefix="domicile-", ignore_cleanup_errors=True) as folder:
         arguments = [folder, str(threads), str(last_cache)]
-        ended = await child.run(
-            "domicile.hardware.calibrate_child", arguments, deadline_s=deadline_s
-        )
+        ended = await child.run("domicile.hardware.calibrate_child", arguments, deadline_s=deadline_s)
         found = await anyio.to_thread.run_sync(_read, Path(folder), engine, threads)
     if found is None:
-        facts = {"how": ended.how, "status": ended.status, "seconds": deadline_s, "said": _last_words(ended.output)}
+        facts = {
+            "how": ended.how,
+            "status": ended.status,
+            "seconds": deadline_s,
+            "said": _last_words(ended.output),
+        }
         key = "calibration.too_slow" if ended.how == "deadline" else "calibration.failed"
         return Outcome(None, Reason(key, facts))
     trouble = await anyio.to_thread.run_sync(_keep, _place(home, hardware, engine), found)
@@ -142,7 +147,8 @@ def _sound(found: Calibration) -> bool:
 
 
 def _keep(place: Path, found: Calibration) -> Reason | None:
-    """Write it beside and rename: a reader never sees half a file. A full disk costs the memory of it, not the result."""
+    """Write it beside and rename: a reader never sees half a file. A full disk costs the memory of it, not
+    the result."""
     beside = place.with_name(f"{place.name}.{os.getpid()}.new")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -155,7 +161,8 @@ def _keep(place: Path, found: Calibration) -> Reason | None:
 
 
 def _last_cache_bytes(root: Path = Path("/")) -> int:
-    """The largest cache of the first core, by sysfs; 0 when it is not said (the samples are then their plain size)."""
+    """The largest cache of the first core, by sysfs; 0 when it is not said (the samples are then their plain
+    size)."""
     sizes = [0]
     for file in root.glob("sys/devices/system/cpu/cpu0/cache/index*/size"):
         try:

@@ -1,8 +1,9 @@
 """The child that measures: `python -m domicile.hardware.calibrate_child FOLDER THREADS`.
 
-Knows how to time reading memory and decoding two samples, in turn, and writes `FOLDER/result.json`. It keeps the best
-of its rounds: whatever else the machine is doing can only slow it. Knows nothing of the machine or of where
-results are kept. The only process of the house, with the engines' own children, that imports the engine.
+Knows how to time reading memory and decoding two samples, in turn, and writes `FOLDER/result.json`. It keeps
+the best of its rounds: whatever else the machine is doing can only slow it. Knows nothing of the machine or
+of where results are kept. The only process of the house, with the engines' own children, that imports the
+engine.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ _SAMPLE_BYTES = 40 * 10**6
 
 
 def main(folder: Path, threads: int, cache_bytes: int) -> None:
-    """Measure and write the result. `cache_bytes`: the processor's last cache, which the samples must overflow."""
+    """Measure and write the result. `cache_bytes`: the processor's last cache, which the samples must
+    overflow."""
     started = time.perf_counter()
     wanted = min(max(_SAMPLE_BYTES, cache_bytes * 3 // 2), 4 * _SAMPLE_BYTES)
     legacy, k = (_write(folder, storage, wanted) for storage in ("Q8_0", "Q4_K"))
@@ -55,8 +57,8 @@ def _write(folder: Path, storage: sample.Storage, wanted: int) -> sample.Sample:
 def _reader(pool: ThreadPoolExecutor, threads: int, size: int) -> Callable[[], float]:
     """One pass over a buffer by all threads; the answer is bytes a second.
 
-    `memchr` for a byte that is not there reads every byte and writes none, with the widest instructions the C library
-    has, and ctypes lets go of the interpreter meanwhile. A copy would measure writing too.
+    `memchr` for a byte that is not there reads every byte and writes none, with the widest instructions the C
+    library has, and ctypes lets go of the interpreter meanwhile. A copy would measure writing too.
     """
     libc = ctypes.CDLL("msvcrt" if sys.platform == "win32" else None)
     find = libc.memchr

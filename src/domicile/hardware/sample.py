@@ -1,8 +1,8 @@
 """Writes a small model of random weights: a valid GGUF that an engine loads and that says nothing sensible.
 
-Knows one shape (a llama of a few wide layers), two storages (Q8_0 and Q4_K) and how to make their blocks without
-numpy: a piece of random bytes whose scales are patched, repeated to fill each tensor. Knows nothing of engines,
-of measuring, or of reading a GGUF.
+Knows one shape (a llama of a few wide layers), two storages (Q8_0 and Q4_K) and how to make their blocks
+without numpy: a piece of random bytes whose scales are patched, repeated to fill each tensor. Knows nothing
+of engines, of measuring, or of reading a GGUF.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ _F32 = 0
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """How a storage type packs weights. `scales` are float16 values at byte offsets: they keep the weights of a
-    layer near 1/sqrt(width), so that nothing overflows and no NaN can appear (a random float16 would be one in 32)."""
+    """How a storage type packs weights. `scales` are float16 values at byte offsets: they keep the weights of
+    a layer near 1/sqrt(width), so that nothing overflows and no NaN can appear (a random float16 would be one
+    in 32)."""
 
     ggml_type: int
     weights: int
@@ -40,7 +41,8 @@ _BLOCKS: dict[Storage, _Block] = {
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The size of a sample. The widths are those of a 1B model, so that a layer's matrices are as big as real ones."""
+    """The size of a sample. The widths are those of a 1B model, so that a layer's matrices are as big as real
+    ones."""
 
     n_layer: int
     n_embd: int = 2048
@@ -53,8 +55,8 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What was written. `touched_bytes` is what one token reads: everything but the rows of the embedding table
-    that it does not look up."""
+    """What was written. `touched_bytes` is what one token reads: everything but the rows of the embedding
+    table that it does not look up."""
 
     path: Path
     storage: Storage
@@ -84,8 +86,8 @@ def layer_bytes(storage: Storage) -> int:
 
 
 def write(path: Path, storage: Storage, shape: Shape, *, hollow: bool = False) -> Sample:
-    """Write the sample. `hollow`: the header only, the weights being a hole of the right length (a sparse file), and
-    no tokenizer: what the engine needs to count memory and no more."""
+    """Write the sample. `hollow`: the header only, the weights being a hole of the right length (a sparse
+    file), and no tokenizer: what the engine needs to count memory and no more."""
     tensors = _tensors(shape, storage)
     header = _header(shape, tensors, tokenizer=not hollow)
     size = len(header) + sum(_padded(t.size_bytes) for t in tensors)
@@ -137,8 +139,7 @@ def _fill(file: BinaryIO, tensor: _Tensor, piece: bytes) -> None:
         file.write(struct.pack("<f", 1.0) * (size // 4))
     else:
         whole, rest = divmod(size, len(piece))
-        for _ in range(whole):
-            file.write(piece)
+        file.writelines(piece for _ in range(whole))
         file.write(memoryview(piece)[:rest])
     file.write(b"\0" * (_padded(size) - size))
 
@@ -155,7 +156,9 @@ def _piece(block: _Block) -> bytes:
 
 def _header(shape: Shape, tensors: list[_Tensor], *, tokenizer: bool) -> bytes:
     values = list(_values(shape))
-    values += list(_tokenizer(shape.n_vocab)) if tokenizer else [_pair("tokenizer.ggml.model", _text("none"), 8)]
+    values += (
+        list(_tokenizer(shape.n_vocab)) if tokenizer else [_pair("tokenizer.ggml.model", _text("none"), 8)]
+    )
     head = bytearray(b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(values)) + b"".join(values))
     offset = 0
     for tensor in tensors:
