@@ -7,6 +7,7 @@ how to start the child that measures. Knows nothing of the measuring (calibrate_
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -155,7 +156,8 @@ def _keep(place: Path, found: Calibration) -> Reason | None:
         beside.write_text(json.dumps(asdict(found), indent=1), "utf-8")
         beside.replace(place)
     except OSError as trouble:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink()
         return Reason("calibration.not_kept", {"problem": str(trouble)})
     return None
 
