@@ -1,4 +1,4 @@
-"""Calibration: the samples are sound, the measuring is real, and what was measured is kept and not believed blindly."""
+"""Calibration: sound samples, real measuring; what was measured is kept, and not believed blindly."""
 
 from __future__ import annotations
 

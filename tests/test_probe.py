@@ -1,4 +1,4 @@
-"""Asking the engine: what it counts without taking is what it takes; bad files cost a child and are an answer."""
+"""Asking the engine: what it counts is what it takes; a bad file costs a child, and is an answer."""
 
 from __future__ import annotations
 
@@ -144,9 +144,9 @@ def test_every_line_of_a_hybrid_with_two_devices_is_read() -> None:
 0.00.3 I llama_context:  CUDA_Host  output buffer size =     1.89 MiB
 0.00.4 I llama_kv_cache_iswa: creating non-SWA KV cache, size = 4096 cells
 0.00.4 I llama_kv_cache:      CUDA0 KV buffer size =     0.00 MiB
-0.00.4 I llama_kv_cache: size =   96.00 MiB (  4096 cells,   6 layers,  2/2 seqs), K (f16): 48.00 MiB, V (f16): 48.00 MiB
-0.00.4 I llama_kv_cache: size =   10.50 MiB (  1024 cells,   6 layers,  2/2 seqs), K (f16):  5.25 MiB, V (f16):  5.25 MiB
-0.00.5 I llama_memory_recurrent: size =   38.53 MiB (     2 cells,  24 layers,  2 seqs  0 rs_seq), R (f32):    2.53 MiB
+0.00.4 I llama_kv_cache: size =   96.00 MiB (  4096 cells,   6 layers,  2/2 seqs), K (f16):
+0.00.4 I llama_kv_cache: size =   10.50 MiB (  1024 cells,   6 layers,  2/2 seqs), K (f16):
+0.00.5 I llama_memory_recurrent: size =   38.53 MiB (     2 cells,  24 layers,  2 seqs  0 rs_seq), R
 0.00.6 I sched_reserve:      CUDA0 compute buffer size =   900.00 MiB
 0.00.6 I sched_reserve:      CUDA0 compute buffer size =    85.00 MiB
 0.00.6 I sched_reserve:  CUDA_Host compute buffer size =    28.00 MiB

@@ -44,6 +44,8 @@ def detect(disk: Path, machine: Machine | None = None) -> Hardware:
         why |= found.why
         unknown += found.unknown
         gpus = _merged(gpus, found.gpus) if each is vulkan else [*gpus, *found.gpus]
+    filled = {gpu.name for gpu in gpus if gpu.vram_bytes is not None and gpu.vram_free_bytes is not None}
+    unknown = [each for each in unknown if each.facts.get("name") not in filled]
     free, trouble = disk_free(disk)
     why["disk_free_bytes"] = where(str(disk))
     hardware = Hardware(
@@ -160,7 +162,11 @@ def _merged(native: list[Gpu], listed: tuple[Gpu, ...]) -> list[Gpu]:
             continue
         for n in same:
             gpu = gpus[n]
-            if gpu.vram_bytes is None and not gpu.unified and card.vram_bytes is not None:
+            if (
+                not gpu.unified
+                and card.vram_bytes is not None
+                and None in (gpu.vram_bytes, gpu.vram_free_bytes)
+            ):
                 free = card.vram_free_bytes
                 gpus[n] = replace(gpu, vram_bytes=card.vram_bytes, vram_free_bytes=free, why=card.why)
                 break
