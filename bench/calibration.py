@@ -1,7 +1,7 @@
 """How steady is the calibration? `python -m bench.calibration [ROUNDS]`
 
-Measures this machine in turn quiet and with one core kept busy, ROUNDS times each (5), and prints each result and
-the spread. The number that a speed is predicted from is bandwidth x share: its spread is what matters.
+Measures this machine in turn quiet and with one core kept busy, ROUNDS times each (5), and prints each result
+and the spread. The number that a speed is predicted from is bandwidth x share: its spread is what matters.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ async def main(rounds: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         machine = detect(Path(folder))
         print(machine.cpu, f"{calibrate.threads_for(machine)} threads", calibrate.engine_build())
-        print("          read GB/s  share of it: legacy     K   reached GB/s: legacy     K   seconds")
+        print(
+            "          read GB/s  share of it: legacy     K   reached GB/s: legacy     K   seconds  others busy"
+        )
         for _ in range(rounds):
             for busy in (False, True):
                 clock = asyncio.get_running_loop().time
@@ -58,7 +60,9 @@ async def main(rounds: int) -> None:
                 results[busy].append(row)
                 reach = f"{row[0] * row[1]:13.1f} {row[0] * row[2]:5.1f}"
                 name = "busy " if busy else "quiet"
-                print(f"{name} {row[0]:13.1f} {row[1]:19.2f} {row[2]:5.2f} {reach} {took:17.1f}")
+                print(
+                    f"{name} {row[0]:13.1f} {row[1]:19.2f} {row[2]:5.2f} {reach} {took:17.1f} {outcome.calibration.others_busy or 0:12.0%}"
+                )
     for busy, rows in results.items():
         if rows:
             name = "one core busy" if busy else "quiet"

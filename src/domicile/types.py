@@ -382,6 +382,8 @@ class Calibration:
     """The same on K and IQ quantisations."""
     threads: int
     measured_at: float
+    others_busy: float | None = None
+    """Share of the processors that other programs used meanwhile, 0 to 1: above about 0.2 the numbers are too low."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,8 +74,9 @@ def kept(home: Path, hardware: Hardware, threads: int | None = None) -> Calibrat
             eta_k=float(raw["eta_k"]),
             threads=int(raw["threads"]),
             measured_at=float(raw["measured_at"]),
+            others_busy=_share(raw.get("others_busy")),
         )
-    except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
     wanted = threads_for(hardware) if threads is None else threads
     return found if found.engine == engine and found.threads == wanted and _sound(found) else None
@@ -133,10 +134,15 @@ def _read(folder: Path, engine: str, threads: int) -> Calibration | None:
             eta_k=float(raw["eta_k"]),
             threads=threads,
             measured_at=time.time(),
+            others_busy=_share(raw.get("others_busy")),
         )
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
     return found if _sound(found) else None
+
+
+def _share(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and 0 <= value <= 1 else None
 
 
 def _sound(found: Calibration) -> bool:

@@ -21,8 +21,11 @@ from typing import Any
 
 from domicile.hardware import sample
 
-ROUNDS = 5
-TOKENS = 16
+ROUNDS = (6, 40)
+"""At least and at most; between them, as many as MEASURING_S has room for."""
+MEASURING_S = 1.8
+TOKENS = 5
+"""A round. Short, so that on a busy machine some go undisturbed (about 12 ms; 16 tokens in one go: 50)."""
 BUFFER_BYTES = 256 * 2**20
 _SAMPLE_BYTES = 40 * 10**6
 
@@ -37,7 +40,10 @@ def main(folder: Path, threads: int, cache_bytes: int) -> None:
         read = _reader(pool, threads, max(BUFFER_BYTES, 2 * cache_bytes))
         decode_legacy, decode_k = _decoder(legacy.path, threads), _decoder(k.path, threads)
         bandwidth, token_legacy, token_k = 0.0, float("inf"), float("inf")
-        for _ in range(ROUNDS):
+        others = _others()
+        began, rounds = time.perf_counter(), 0
+        while rounds < ROUNDS[0] or (rounds < ROUNDS[1] and time.perf_counter() - began < MEASURING_S):
+            rounds += 1
             bandwidth = max(bandwidth, read())
             token_legacy = min(token_legacy, decode_legacy())
             token_k = min(token_k, decode_k())
@@ -45,13 +51,29 @@ def main(folder: Path, threads: int, cache_bytes: int) -> None:
         "read_bandwidth_bytes_per_s": bandwidth,
         "eta_legacy": legacy.touched_bytes / (token_legacy * bandwidth),
         "eta_k": k.touched_bytes / (token_k * bandwidth),
+        "others_busy": others(),
+        "rounds": rounds,
         "took_s": time.perf_counter() - started,
     }
     (folder / "result.json").write_text(json.dumps(result), "utf-8")
 
 
+def _others() -> Callable[[], float]:
+    """Start a watch; called, it answers the share of all processors that other programs used since."""
+    import psutil
+
+    def used() -> float:
+        now = psutil.cpu_times()
+        idle = now.idle + getattr(now, "iowait", 0.0)
+        return float(sum(now[:8]) - idle - time.process_time())
+
+    began, before = time.perf_counter(), used()
+    cores = psutil.cpu_count() or 1
+    return lambda: min(1.0, max(0.0, (used() - before) / (time.perf_counter() - began) / cores))
+
+
 def _write(folder: Path, storage: sample.Storage, wanted: int) -> sample.Sample:
-    layers = -(-wanted // sample.layer_bytes(storage))
+    layers = max(1, round(wanted / sample.layer_bytes(storage)))
     return sample.write(folder / f"{storage}.gguf", storage, sample.Shape(layers))
 
 
