@@ -44,7 +44,7 @@ async def main(rounds: int) -> None:
         machine = detect(Path(folder))
         print(machine.cpu, f"{calibrate.threads_for(machine)} threads", calibrate.engine_build())
         print(
-            "          read GB/s  share of it: legacy     K   reached GB/s: legacy     K   seconds  others busy"
+            f"{'':6}{'read GB/s':>10}{'legacy':>8}{'K':>6}{'legacy GB/s':>13}{'K GB/s':>8}{'s':>6}{'others':>8}"
         )
         for _ in range(rounds):
             for busy in (False, True):
@@ -58,11 +58,9 @@ async def main(rounds: int) -> None:
                     continue
                 row = numbers(outcome.calibration)
                 results[busy].append(row)
-                reach = f"{row[0] * row[1]:13.1f} {row[0] * row[2]:5.1f}"
-                name = "busy " if busy else "quiet"
-                print(
-                    f"{name} {row[0]:13.1f} {row[1]:19.2f} {row[2]:5.2f} {reach} {took:17.1f} {outcome.calibration.others_busy or 0:12.0%}"
-                )
+                name, others = "busy" if busy else "quiet", outcome.calibration.others_busy or 0
+                reach = f"{row[0] * row[1]:13.1f}{row[0] * row[2]:8.1f}"
+                print(f"{name:6}{row[0]:10.1f}{row[1]:8.2f}{row[2]:6.2f}{reach}{took:6.1f}{others:8.0%}")
     for busy, rows in results.items():
         if rows:
             name = "one core busy" if busy else "quiet"

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import struct
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -63,7 +64,7 @@ def test_a_hollow_sample_is_as_long_as_its_weights_and_takes_no_room(tmp_path: P
     hollow = sample.write(tmp_path / "h.gguf", "Q4_K", shape, hollow=True)
     state = hollow.path.stat()
     assert state.st_size > hollow.weights_bytes > 500 * 2**20
-    if hasattr(state, "st_blocks"):
+    if sys.platform != "win32":
         assert state.st_blocks * 512 < 2**20
 
 
@@ -165,8 +166,8 @@ def test_nothing_is_measured_where_memory_is_short(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(calibrate.engine_build() is None, reason="no engine")
 def test_this_machine_is_measured_once_and_kept(tmp_path: Path) -> None:
-    pytest.importorskip("xllamacpp")
     hardware = detect(tmp_path)
 
     async def measure() -> calibrate.Outcome:
@@ -190,8 +191,8 @@ def test_this_machine_is_measured_once_and_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(calibrate.engine_build() is None, reason="no engine")
 def test_a_result_that_cannot_be_kept_is_still_a_result(tmp_path: Path) -> None:
-    pytest.importorskip("xllamacpp")
     (tmp_path / "calibration").write_text("a file where the folder should be")
     hardware = detect(tmp_path)
     outcome = anyio.run(lambda: calibrate.calibrate(tmp_path, hardware, deadline_s=60))

@@ -341,6 +341,57 @@ def test_a_card_only_the_driver_in_proc_knows(tmp_path: Path) -> None:
     assert [each.key for each in found.unknown] == ["unknown.vram"]
 
 
+NVML = """
+NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU = 2, 0
+class NVMLError(Exception): ...
+class Reading:
+    def __init__(self, **facts): vars(self).update(facts)
+def nvmlInit(): ...
+def nvmlShutdown(): ...
+def nvmlDeviceGetCount(): return 2
+def nvmlDeviceGetHandleByIndex(n): return n
+def nvmlSystemGetDriverVersion(): return b"550.107.02"
+def nvmlDeviceGetName(n): return "NVIDIA GeForce RTX 3090" if n == 0 else b"NVIDIA A100"
+def nvmlDeviceGetMemoryInfo(n): return Reading(total=25769803776, free=20000000000, used=5769803776)
+def nvmlDeviceGetCudaComputeCapability(n): return (8, 6)
+def nvmlDeviceGetMemoryBusWidth(n):
+    if n: raise NVMLError("not supported")
+    return 384
+def nvmlDeviceGetMaxClockInfo(n, kind): return 9751
+def nvmlDeviceGetUtilizationRates(n): return Reading(gpu=55)
+def nvmlDeviceGetPowerUsage(n): return 301500
+def nvmlDeviceGetTemperature(n, kind): return 66
+"""
+
+
+def test_nvml_is_used_where_it_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pynvml.py").write_text(NVML)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "pynvml", raising=False)
+    first, second = nvidia.probe(Machine()).gpus
+    assert (first.name, first.driver, first.compute_capability) == (
+        "NVIDIA GeForce RTX 3090",
+        "550.107.02",
+        "8.6",
+    )
+    assert (first.vram_bytes, first.vram_free_bytes) == (24 * GIB, 20_000_000_000)
+    assert first.bandwidth_bytes_per_s == pytest.approx(936e9, rel=1e-3)
+    assert (second.name, second.bandwidth_bytes_per_s) == ("NVIDIA A100", None)
+    now = nvidia.load(Machine()).gpus[0]
+    assert (now.busy_percent, now.power_watts, now.temperature_celsius) == (55.0, 301.5, 66)
+    monkeypatch.delitem(sys.modules, "pynvml")
+
+
+def test_nvml_without_a_driver_is_no_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pynvml.py").write_text(
+        "class NVMLError(Exception): ...\ndef nvmlInit(): raise NVMLError('no driver')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "pynvml", raising=False)
+    assert nvidia._by_nvml() == ()
+    monkeypatch.delitem(sys.modules, "pynvml")
+
+
 def test_the_tightest_quota_between_us_and_the_top_counts(tmp_path: Path) -> None:
     box = recorded("container_v2", tmp_path)
     (tmp_path / "sys/fs/cgroup/kubepods.slice/cpu.max").write_text("100000 100000\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 import time
@@ -31,6 +32,12 @@ os._exit(0)
 """
 
 
+def need_engine() -> None:
+    """Skip where the engine is not installed. It is not imported to know that: only children import it."""
+    if importlib.util.find_spec("xllamacpp") is None:
+        pytest.skip("xllamacpp is not installed")
+
+
 def ask(file: Path, context: int = 2048, **rest: object) -> ProbeAnswer:
     async def asking() -> ProbeAnswer:
         return await ask_engine(file, context=context, **rest)  # type: ignore[arg-type]
@@ -40,7 +47,7 @@ def ask(file: Path, context: int = 2048, **rest: object) -> ProbeAnswer:
 
 @pytest.fixture(scope="module")
 def hollow(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("xllamacpp")
+    need_engine()
     return sample.write(tmp_path_factory.mktemp("probe") / "h.gguf", "Q4_K", SHAPE, hollow=True).path
 
 
@@ -79,7 +86,7 @@ def test_the_cache_is_what_the_formula_says(hollow: Path) -> None:
 
 
 def test_a_probe_of_a_model_larger_than_the_ceiling_is_answered_from_its_header(tmp_path: Path) -> None:
-    pytest.importorskip("xllamacpp")
+    need_engine()
     huge = sample.Shape(80, n_embd=8192, n_ff=28672, n_head=64, n_head_kv=8, n_vocab=128_256)
     written = sample.write(tmp_path / "70b.gguf", "Q4_K", huge, hollow=True)
     assert written.weights_bytes > 35 * 2**30
@@ -116,7 +123,7 @@ def test_a_file_the_engine_cannot_load_is_an_answer_with_its_words(
 
 
 def test_a_missing_file_is_an_answer_too(tmp_path: Path) -> None:
-    pytest.importorskip("xllamacpp")
+    need_engine()
     answer = ask(tmp_path / "nothing.gguf")
     assert answer.trouble is not None
     assert answer.trouble.key == "probe.refused"

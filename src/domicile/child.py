@@ -7,6 +7,7 @@ stay awake are not started here: they have doors and lives of their own.)
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import subprocess
@@ -113,13 +114,12 @@ async def _listen(
 def limit_memory(size_bytes: int) -> bool:
     """Called by a child on itself: no more address space than this. False where the system has no such limit
     (Windows; macOS accepts it and does not enforce it)."""
-    if sys.platform == "win32":
-        return False
-    import resource
+    limited = False
+    if sys.platform != "win32":
+        import resource
 
-    try:
-        resource.setrlimit(resource.RLIMIT_AS, (size_bytes, size_bytes))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    except (OSError, ValueError):
-        return False
-    return True
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_AS, (size_bytes, size_bytes))
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            limited = True
+    return limited

@@ -20,16 +20,15 @@ def _sleep_instead_of_dying() -> None:
     `pause` as the handler the thread that faulted sleeps, the other one finishes, and the house ends us.
     Python's own handlers will not do: they run in the interpreter, which the fault never returns to.
     """
-    if sys.platform == "win32":
-        return
-    import ctypes
-    import signal
+    if sys.platform != "win32":
+        import ctypes
+        import signal
 
-    libc = ctypes.CDLL(None)
-    pause = ctypes.cast(libc.pause, ctypes.c_void_p)
-    libc.signal.argtypes, libc.signal.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
-    for number in (signal.SIGSEGV, signal.SIGBUS):
-        libc.signal(int(number), pause)
+        libc = ctypes.CDLL(None)
+        pause = ctypes.cast(libc.pause, ctypes.c_void_p)
+        libc.signal.argtypes, libc.signal.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
+        for number in (signal.SIGSEGV, signal.SIGBUS):
+            libc.signal(int(number), pause)
 
 
 def main(asked: dict[str, Any]) -> None:
