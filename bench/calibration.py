@@ -43,9 +43,8 @@ async def main(rounds: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         machine = detect(Path(folder))
         print(machine.cpu, f"{calibrate.threads_for(machine)} threads", calibrate.engine_build())
-        print(
-            f"{'':6}{'read GB/s':>10}{'legacy':>8}{'K':>6}{'legacy GB/s':>13}{'K GB/s':>8}{'s':>6}{'others':>8}"
-        )
+        names = f"{'read GB/s':>16}{'legacy':>8}{'K':>6}{'legacy GB/s':>13}{'K GB/s':>8}{'s':>6}"
+        print(f"{names}  others")
         for _ in range(rounds):
             for busy in (False, True):
                 clock = asyncio.get_running_loop().time

@@ -392,6 +392,32 @@ def test_nvml_without_a_driver_is_no_card(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.delitem(sys.modules, "pynvml")
 
 
+def test_a_card_only_the_engine_sees_is_shown_and_a_drawing_processor_is_not(tmp_path: Path) -> None:
+    box = recorded("empty", tmp_path)
+    assert isinstance(box.run, Answers)
+    kind = "GGML_BACKEND_DEVICE_TYPE_GPU"
+    listed = [
+        {
+            "name": "Vulkan0",
+            "description": "Adreno (TM) 740",
+            "memory_free": 1,
+            "memory_total": 2,
+            "type": kind,
+        },
+        {
+            "name": "Vulkan1",
+            "description": "llvmpipe (LLVM 17.0.6, 256 bits)",
+            "memory_total": 9,
+            "type": kind,
+        },
+    ]
+    box.run.table["engine"] = Said("some driver talks\ndevices " + json.dumps(listed) + "\n")
+    found = hardware.detect(tmp_path, box)
+    assert [(gpu.name, gpu.backend, gpu.vram_bytes) for gpu in found.gpus] == [
+        ("Adreno (TM) 740", "vulkan", 2)
+    ]
+
+
 def test_the_tightest_quota_between_us_and_the_top_counts(tmp_path: Path) -> None:
     box = recorded("container_v2", tmp_path)
     (tmp_path / "sys/fs/cgroup/kubepods.slice/cpu.max").write_text("100000 100000\n")

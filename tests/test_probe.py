@@ -169,13 +169,14 @@ def test_every_line_of_a_hybrid_with_two_devices_is_read() -> None:
     assert answer.context == 8192
 
 
-def test_a_child_that_says_nothing_is_ended() -> None:
+def test_a_child_that_falls_silent_is_ended() -> None:
     async def silent() -> child.Ended:
-        return await child.run("timeit", ["-n1", "import time; time.sleep(60)"], deadline_s=30, quiet_s=1.0)
+        program = "import time; print('so far', flush=True); time.sleep(60)"
+        return await child.run("timeit", ["-n1", program], deadline_s=30, quiet_s=1.0)
 
     began = time.monotonic()
     ended = anyio.run(silent)
-    assert ended.how == "quiet"
+    assert (ended.how, ended.output) == ("quiet", "so far\n")
     assert time.monotonic() - began < 10
 
 

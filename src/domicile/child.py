@@ -64,8 +64,9 @@ async def run(
     quiet_s: float = math.inf,
     enough: Callable[[bytes], bool] | None = None,
 ) -> Ended:
-    """Run `python -m module arguments` to its end, or kill it: at the deadline, after `quiet_s` without a
-    word, or once what it said is `enough`. Always reaped; never raises for what the child does."""
+    """Run `python -m module arguments` to its end, or kill it: at the deadline, once what it said is
+    `enough`, or after `quiet_s` without a word (from its first word on: a busy machine may take seconds to
+    start it). Always reaped; never raises for what the child does."""
     said = bytearray()
     try:
         process = await anyio.open_process(
@@ -98,7 +99,7 @@ async def _listen(
     assert process.stdout is not None
     while True:
         piece = None
-        with anyio.move_on_after(quiet_s):
+        with anyio.move_on_after(quiet_s if said else math.inf):
             try:
                 piece = await process.stdout.receive()
             except (anyio.EndOfStream, anyio.BrokenResourceError):

@@ -56,6 +56,8 @@ def _card(each: dict[str, Any]) -> Gpu | None:
     if not kind.endswith(("_GPU", "_IGPU")):
         return None
     name = str(each["name"])
+    if "llvmpipe" in str(each.get("description")).lower():  # a processor that draws: slower than itself
+        return None
     backend = _BACKENDS.get(name.rstrip("0123456789").lower())
     total, free = each.get("memory_total"), each.get("memory_free")
     return Gpu(
