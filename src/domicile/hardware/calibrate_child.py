@@ -37,7 +37,7 @@ def main(folder: Path, threads: int, cache_bytes: int) -> None:
     wanted = min(max(_SAMPLE_BYTES, cache_bytes * 3 // 2), 4 * _SAMPLE_BYTES)
     legacy, k = (_write(folder, storage, wanted) for storage in ("Q8_0", "Q4_K"))
     with ThreadPoolExecutor(threads) as pool:
-        read = _reader(pool, threads, max(BUFFER_BYTES, 2 * cache_bytes))
+        read = _reader(pool, threads, min(max(BUFFER_BYTES, 2 * cache_bytes), 2 * BUFFER_BYTES))
         decode_legacy, decode_k = _decoder(legacy.path, threads), _decoder(k.path, threads)
         bandwidth, token_legacy, token_k = 0.0, float("inf"), float("inf")
         others = _others()
