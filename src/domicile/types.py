@@ -358,6 +358,14 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
+class Reason:
+    """Why, in no language yet: a key of the locale and the facts of its sentence."""
+
+    key: str
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Gpu:
     """A graphics processor. `vram_free_bytes` is a reading of now."""
 
@@ -370,7 +378,7 @@ class Gpu:
     bandwidth_bytes_per_s: float | None = None
     unified: bool = False
     """Shares the system's memory (Apple, integrated)."""
-    why: str = ""
+    why: Reason | None = None
     """Where this was read."""
 
 
@@ -386,6 +394,8 @@ class Calibration:
     """The same on K and IQ quantisations."""
     threads: int
     measured_at: float
+    others_busy: float | None = None
+    """Share of the processors that other programs used meanwhile, 0 to 1: above about 0.2 the numbers are too low."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -408,18 +418,35 @@ class Hardware:
     gpus: tuple[Gpu, ...]
     disk_free_bytes: int | None
     calibration: Calibration | None = None
-    unknown: tuple[str, ...] = ()
-    """One line for each thing that could not be read, and why."""
-    why: Mapping[str, str] = field(default_factory=dict)
+    unknown: tuple[Reason, ...] = ()
+    """One for each thing that could not be read, and why."""
+    why: Mapping[str, Reason] = field(default_factory=dict)
     """Field to where it was read."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reason:
-    """Why, in no language yet: a key of the locale and the facts of its sentence."""
+class GpuLoad:
+    """What a graphics processor is doing now."""
 
-    key: str
-    facts: Mapping[str, object] = field(default_factory=dict)
+    name: str
+    busy_percent: float | None = None
+    vram_bytes: int | None = None
+    vram_used_bytes: int | None = None
+    temperature_celsius: float | None = None
+    power_watts: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What this machine is doing now. What could not be read is None."""
+
+    measured_at: float
+    cpu_percent: float | None
+    """Of all cores together, since the reading before."""
+    ram_bytes: int | None
+    ram_used_bytes: int | None
+    cpu_temperature_celsius: float | None = None
+    gpus: tuple[GpuLoad, ...] = ()
 
 
 Verdict = Literal["fits", "tight", "smaller_context", "partly_on_gpu", "smaller_quantisation", "no", "unknown"]

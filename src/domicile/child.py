@@ -1,0 +1,126 @@
+"""A short program of ours run apart: it may crash, hang or eat memory, and the house goes on.
+
+Knows how to start a module of this package with a deadline, an environment without secrets and an end to its
+talk; and how a child puts a ceiling on its own memory. Knows nothing of what children do. (The engines that
+stay awake are not started here: they have doors and lives of their own.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import anyio
+import anyio.abc
+
+_OUTPUT_LIMIT = 2**20
+_KEPT = frozenset(
+    {
+        *("PATH", "HOME", "USERPROFILE", "SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "TMP", "TEMP", "TMPDIR"),
+        *(
+            "PYTHONPATH",
+            "PYTHONHOME",
+            "VIRTUAL_ENV",
+            "LD_LIBRARY_PATH",
+            "DYLD_LIBRARY_PATH",
+            "XDG_RUNTIME_DIR",
+        ),
+        *("VK_ICD_FILENAMES", "VK_DRIVER_FILES", "NVIDIA_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES"),
+        *("HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HSA_OVERRIDE_GFX_VERSION"),
+        *("OMP_NUM_THREADS", "GOMP_CPU_AFFINITY"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a child ended. `status` is what the system says of it (negative: killed by that signal)."""
+
+    how: Literal["itself", "enough", "quiet", "deadline", "not_started"]
+    status: int | None
+    output: str
+    """The last of what it said on both channels, at most 1 MiB."""
+
+
+def environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What a child gets to know: where programs and devices are. Tokens and keys stay in the house."""
+    kept = {name: value for name, value in environ.items() if name.upper() in _KEPT}
+    # Passive: threads that wait for each other sleep. Spinning ones are 5 to 20 times slower on a busy
+    # machine. The engine otherwise starts a debugger on its own corpse.
+    return kept | {"OMP_WAIT_POLICY": "passive", "GGML_NO_BACKTRACE": "1", "PYTHONIOENCODING": "utf-8"}
+
+
+async def run(
+    module: str,
+    arguments: Sequence[str],
+    *,
+    deadline_s: float,
+    quiet_s: float = math.inf,
+    enough: Callable[[bytes], bool] | None = None,
+) -> Ended:
+    """Run `python -m module arguments` to its end, or kill it: at the deadline, once what it said is
+    `enough`, or after `quiet_s` without a word (from its first word on: a busy machine may take seconds to
+    start it). Always reaped; never raises for what the child does."""
+    said = bytearray()
+    try:
+        process = await anyio.open_process(
+            [sys.executable, "-m", module, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment(),
+            start_new_session=True,
+        )
+    except OSError as trouble:
+        return Ended("not_started", None, str(trouble))
+    how: Literal["itself", "enough", "quiet", "deadline"] = "deadline"
+    try:
+        with anyio.move_on_after(deadline_s):
+            how = await _listen(process, said, quiet_s, enough)
+            if how == "itself":
+                await process.wait()
+    finally:
+        with anyio.CancelScope(shield=True):
+            if process.returncode is None:
+                process.kill()
+            await process.aclose()
+    return Ended(how, process.returncode, said.decode("utf-8", "replace"))
+
+
+async def _listen(
+    process: anyio.abc.Process, said: bytearray, quiet_s: float, enough: Callable[[bytes], bool] | None
+) -> Literal["itself", "enough", "quiet"]:
+    assert process.stdout is not None
+    while True:
+        piece = None
+        with anyio.move_on_after(quiet_s if said else math.inf):
+            try:
+                piece = await process.stdout.receive()
+            except (anyio.EndOfStream, anyio.BrokenResourceError):
+                return "itself"
+        if piece is None:
+            return "quiet"
+        said += piece
+        del said[:-_OUTPUT_LIMIT]
+        if enough is not None and enough(bytes(said)):
+            return "enough"
+
+
+def limit_memory(size_bytes: int) -> bool:
+    """Called by a child on itself: no more address space than this. False where the system has no such limit
+    (Windows; macOS accepts it and does not enforce it)."""
+    limited = False
+    if sys.platform != "win32":
+        import resource
+
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_AS, (size_bytes, size_bytes))
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            limited = True
+    return limited
