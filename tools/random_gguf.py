@@ -162,6 +162,7 @@ SHAPES: Mapping[str, Shape] = {
         ff_expert=1408, ff_shared=2816, lora_kv=512, lora_q=1536, rope_dim=64, dense_lead=1,
     ),
     "mamba-130m": Shape("mamba", 24, 768, 0, 0, 0, 0, _GPT2, conv=4, inner=1536, state=16, dt_rank=48),
+    "mamba-1.4b": Shape("mamba", 48, 2048, 0, 0, 0, 0, _GPT2, conv=4, inner=4096, state=16, dt_rank=128),
     "mamba-370m": Shape("mamba", 48, 1024, 0, 0, 0, 0, _GPT2, conv=4, inner=2048, state=16, dt_rank=64),
     "lfm2-350m": Shape(
         "lfm2", 16, 1024, 16, 8, 64, 4608, _LFM2, context=128000, rope_base=1e6,
