@@ -1,4 +1,4 @@
-"""One measured run of the engine: starts the child, asks one prompt, reads memory, log and timings, ends it."""
+"""One measured run of the engine: starts the child, asks one prompt, reads memory, log and times, ends it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ class Engine:
     def complete(self, n_prompt: int, n_predict: int) -> dict[str, Any]:
         connection = _Local(self.socket)
         tokens = [(i * 37) % 20000 + 300 for i in range(n_prompt)]
-        body = json.dumps({"prompt": tokens, "n_predict": n_predict, "ignore_eos": True, "cache_prompt": False})
+        asked = {"prompt": tokens, "n_predict": n_predict, "ignore_eos": True, "cache_prompt": False}
+        body = json.dumps(asked)
         connection.request("POST", "/completion", body, {"content-type": "application/json"})
         timings: dict[str, Any] = json.loads(connection.getresponse().read())["timings"]
         connection.close()
@@ -80,7 +81,7 @@ def engine(
 ) -> Iterator[Engine]:
     """The engine, launched exactly as `fit.Plan` says."""
     with tempfile.TemporaryDirectory() as folder:
-        path, log_path = f"{folder}/s", Path(folder, "log")
+        path, log_path = f"{folder}/e.sock", Path(folder, "log")
         asked = {
             "model": str(model), "socket": path, "n_ctx": n_ctx, "type_k": kv, "type_v": kv,
             "threads": threads, "checkpoints": checkpoints,

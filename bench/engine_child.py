@@ -1,6 +1,6 @@
 """The engine as the product starts it: one process, one model, a Unix socket. For measurements only.
 
-    python -m bench.engine_child '{"model": ..., "socket": ..., "n_ctx": 8192, "type_k": "f16", "type_v": "f16"}'
+python -m bench.engine_child '{"model": ..., "socket": ..., "n_ctx": 8192, "type_k": "f16", "type_v": "f16"}'
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
 """How right is fit: our total against measured memory, beside the seeds' rules and other estimators.
 
-    PYTHONPATH=src python -m bench.fit_accuracy [--quick]     about 5 minutes; --quick skips the fresh engine runs
+    PYTHONPATH=src python -m bench.fit_accuracy [--quick]     about 5 minutes; --quick skips the fresh
+    engine runs
 
-Two truths: bench/data/measured_memory.csv (another day, another child) and fresh runs of the engine we ship on
-random-weight files. The other estimators' answers are columns of the CSV, published by their authors' formulae.
+Two truths: bench/data/measured_memory.csv (another day, another child) and fresh runs of the engine we ship
+on random-weight files. The other estimators' answers are columns of the CSV, published by their authors'
+formulae.
 """
 
 from __future__ import annotations
@@ -17,11 +19,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from tools.random_gguf import blueprint, write
+
 from bench.engine import MIB, Run, measure
 from bench.random_facts import facts_of
 from domicile import fit
 from domicile.types import Facts, FitReport, Hardware
-from tools.random_gguf import blueprint, write
 
 DATA = Path(__file__).parent / "data"
 MACHINE = Hardware("linux", None, "x86_64", 2, 2, 2.0, ("avx2",), 24 << 30, 22 << 30, None, (), None)
@@ -96,7 +99,9 @@ def from_the_table() -> None:
                 errors.append(float(row[key]) * MIB / truth - 1)
     print(f"## {len(rows)} configurations of measured_memory.csv\n")
     table([HEAD, summary("**ours**", ours), *(summary(k.removeprefix("est_"), e) for k, e in others.items())])
-    print(f"KV off by at most {kv_off:.3f} MiB, weights by {weights_off:.3f} MiB (the log prints two decimals).\n")
+    print(
+        f"KV off by at most {kv_off:.3f} MiB, weights by {weights_off:.3f} MiB (two decimals in the log).\n"
+    )
 
 
 def with_real_header(facts: Facts, row: dict[str, str]) -> Facts:
@@ -111,7 +116,11 @@ def ask(facts: Facts, context: int, kv: str) -> FitReport:
 
 def fresh() -> None:
     rows: list[tuple[object, ...]] = []
-    errors, compute, seeds = [], [], {"size x 1.5": list[float](), "size x 2": list[float](), "P x Q/8 x 1.2": list[float]()}
+    errors, compute, seeds = (
+        [],
+        [],
+        {"size x 1.5": list[float](), "size x 2": list[float](), "P x Q/8 x 1.2": list[float]()},
+    )
     kv_off = weights_off = 0.0
     with tempfile.TemporaryDirectory() as folder:
         for shape, quant, context, kv in FRESH:
@@ -122,19 +131,41 @@ def fresh() -> None:
             rows.append(compared(f"{shape} {quant} {context} {kv}", report, run))
             assert report.total_bytes
             assert report.compute_bytes is not None
-            # What the prompt did not touch is reserved, not resident: only at a context it could fill is RSS the sum.
+            # What the prompt did not touch is reserved, not resident: only at a context
+            # it could fill is RSS the sum.
             errors.append(report.total_bytes / MIB / full(run, context) - 1)
             compute.append(report.compute_bytes / MIB / (run.compute_mib + run.output_mib) - 1)
-            kv_off = max(kv_off, abs((report.kv_bytes or 0) / MIB - run.kv_mib), abs((report.state_bytes or 0) / MIB - run.state_mib))
+            kv_off = max(
+                kv_off,
+                abs((report.kv_bytes or 0) / MIB - run.kv_mib),
+                abs((report.state_bytes or 0) / MIB - run.state_mib),
+            )
             weights_off = max(weights_off, abs((report.weights_bytes or 0) / MIB - run.weights_mib))
             for rule in fit.rules_of_thumb(facts, context):
                 seeds[rule.name].append(rule.bytes / MIB / full(run, context) - 1)
             print(rows[-1], file=sys.stderr, flush=True)
     print(f"## {len(rows)} fresh runs of the engine we ship, RSS after a first prompt of 520 tokens\n")
-    table([("file, context, KV", "measured MiB", "ours", "error", "overhead measured", "ours", "compute log", "ours"), *rows])
+    table(
+        [
+            (
+                "file, context, KV",
+                "measured MiB",
+                "ours",
+                "error",
+                "overhead measured",
+                "ours",
+                "compute log",
+                "ours",
+            ),
+            *rows,
+        ]
+    )
     table([HEAD, summary("**ours**", errors), *(summary(f"seeds: {k}", e) for k, e in seeds.items())])
-    print(f"Compute and output buffers: mean {100 * statistics.fmean(map(abs, compute)):.2f} %, max {100 * max(map(abs, compute)):.2f} %. "
-          f"KV and state off by at most {kv_off:.3f} MiB, weights by {weights_off:.3f} MiB.\n")
+    print(
+        f"Compute and output buffers: mean {100 * statistics.fmean(map(abs, compute)):.2f} %, "
+        f"max {100 * max(map(abs, compute)):.2f} %. "
+        f"KV and state off by at most {kv_off:.3f} MiB, weights by {weights_off:.3f} MiB.\n"
+    )
 
 
 def full(run: Run, context: int) -> float:
@@ -143,7 +174,9 @@ def full(run: Run, context: int) -> float:
 
 
 def compared(name: str, report: FitReport, run: Run) -> tuple[object, ...]:
-    parts = run.weights_mib + run.kv_mib + run.state_mib + run.compute_mib + run.output_mib + run.checkpoints_mib
+    parts = (
+        run.weights_mib + run.kv_mib + run.state_mib + run.compute_mib + run.output_mib + run.checkpoints_mib
+    )
     total = (report.total_bytes or 0) / MIB
     return (
         name,
@@ -159,7 +192,10 @@ def compared(name: str, report: FitReport, run: Run) -> tuple[object, ...]:
 
 def pace() -> None:
     """A thousand reports, each of its own file and context."""
-    plans = [facts_of(blueprint(shape, "Q4_K_M", vocab=2000)) for shape in ("qwen3-0.6b", "gemma-3-1b", "qwen3.5-0.8b", "llama-3.2-1b")]
+    plans = [
+        facts_of(blueprint(shape, "Q4_K_M", vocab=2000))
+        for shape in ("qwen3-0.6b", "gemma-3-1b", "qwen3.5-0.8b", "llama-3.2-1b")
+    ]
 
     def thousand(make: Callable[[int], FitReport]) -> float:
         start = time.perf_counter()

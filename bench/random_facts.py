@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from domicile.types import Facts, Layer, Tensor
 from tools.random_gguf import Blueprint, Shape
+
+from domicile.types import Facts, Layer, Tensor
 
 
 def facts_of(plan: Blueprint) -> Facts:

@@ -1,14 +1,14 @@
 """Will it fit: the memory of a model on a machine, in bytes, before a byte of its weights is downloaded.
 
-Knows how llama.cpp shares memory out (weights, context, recurrent state, working buffers, tokenizer) and gives
-a verdict with its reasons. Pure arithmetic: takes `Facts` and `Hardware`, touches no file, no engine and no
-clock; a report takes microseconds, so that a slider can ask for one at every step. Knows nothing of speed (that
-is `speed.py`) nor of any language: a reason is a key and its numbers.
+Knows how llama.cpp shares memory out (weights, context, recurrent state, working buffers, tokenizer) and
+gives a verdict with its reasons. Pure arithmetic: takes `Facts` and `Hardware`, touches no file, no engine
+and no clock; a report takes microseconds, so that a slider can ask for one at every step. Knows nothing of
+speed (that is `speed.py`) nor of any language: a reason is a key and its numbers.
 
-Formulae: llama.cpp src/llama-kv-cache*.cpp, llama-memory-recurrent.cpp and llama-hparams.cpp for what is kept;
-the working buffers were fitted to the engine's own log on 3,632 configurations (bench/RESULTS-fit.md has the
-errors). One thing that is not memory of the model: a launch must be the one described by `Plan`, or another
-number of bytes will be used.
+Formulae: llama.cpp src/llama-kv-cache*.cpp, llama-memory-recurrent.cpp and llama-hparams.cpp for what is
+kept; the working buffers were fitted to the engine's own log on 3,632 configurations (bench/RESULTS-fit.md
+has the errors). One thing that is not memory of the model: a launch must be the one described by `Plan`, or
+another number of bytes will be used.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ SCRATCH_BYTES = 272 / 256
 RAM_RESERVE_BYTES = GIB
 """Left to the system, or a tenth of the memory when that is more."""
 VRAM_RESERVE_BYTES = GIB
-"""Left on each GPU for its driver, the screen and the runtime's own context (llama.cpp's --fit leaves the same)."""
+"""Left on each GPU for its driver, the screen and the runtime's own context (llama.cpp's --fit leaves the
+same)."""
 UNIFIED_SHARE = 0.75
 """macOS lets a GPU wire three quarters of the memory (two thirds below 36 GB)."""
 GPU_HOST_BYTES = 180 * MIB
@@ -76,7 +77,8 @@ RUNS_ON_A_CPU = frozenset({"fits", "tight"})
 
 ENVIRONMENT: Mapping[str, str] = {
     "OMP_WAIT_POLICY": "passive",
-    # glibc keeps what the loader freed (up to 20 MiB on a file with large tensors) unless told to give it back.
+    # glibc keeps what the loader freed (up to 20 MiB on a file with large tensors) unless told
+    # to give it back.
     "MALLOC_MMAP_THRESHOLD_": str(MIB),
     "MALLOC_TRIM_THRESHOLD_": str(MIB),
 }
@@ -124,7 +126,8 @@ class _Ask:
 
 @dataclass(frozen=True, slots=True)
 class _Widths:
-    """A model's layers added up: what one cell of context weighs, and how wide its graph is. Bytes where said."""
+    """A model's layers added up: what one cell of context weighs, and how wide its graph is. Bytes where
+    said."""
 
     cell_bytes: float
     """One token of context in the layers that look at all of it."""
@@ -229,7 +232,8 @@ def _widths(facts: Facts, type_k: str, type_v: str) -> _Widths:
 
 
 def _feed(facts: Facts, dense: int, embd: int, query: int, recurs: bool) -> tuple[int, int]:
-    """Values alive in the widest step of a layer, for one token; and the widest activation that is converted."""
+    """Values alive in the widest step of a layer, for one token; and the widest activation that is
+    converted."""
     mixture = 0
     if facts.n_expert and facts.n_expert_used:
         # Without leading dense layers the header's feed-forward length belongs to no tensor.
@@ -277,7 +281,8 @@ def _masks(w: _Widths, ask: _Ask) -> int:
 
 
 def _compute(w: _Widths, ask: _Ask, wide: int = 5) -> int:
-    """The graph's working buffer. `wide`: embedding-wide tensors alive at once (5 on a CPU, 2 or 4 on a GPU)."""
+    """The graph's working buffer. `wide`: embedding-wide tensors alive at once (5 on a CPU, 2 or 4 on a
+    GPU)."""
     batch = min(ask.ubatch, ask.cells * ask.slots)
     base = wide * w.embd
     graph = 4 * max(batch * (base + w.feed), base * batch + w.vocab * ask.slots)
@@ -301,7 +306,8 @@ def _overhead(facts: Facts, w: _Widths, ask: _Ask) -> int:
 
 
 def checkpoint_bytes(facts: Facts, *, kv_type_k: str = "f16", kv_type_v: str = "f16") -> int:
-    """One state of a conversation, kept where the model cannot go back: recurrent state and sliding windows."""
+    """One state of a conversation, kept where the model cannot go back: recurrent state and sliding
+    windows."""
     return _checkpoint(_widths(facts, kv_type_k, kv_type_v))
 
 
@@ -310,7 +316,8 @@ def _checkpoint(w: _Widths) -> int:
 
 
 def _first_checkpoints(w: _Widths, ask: _Ask) -> int:
-    """What a first prompt leaves: a state near its start and one near its end. Near the start a window is empty."""
+    """What a first prompt leaves: a state near its start and one near its end. Near the start a window is
+    empty."""
     kept = 2 * w.state_bytes
     for window, cell in w.windows:
         kept += int(min(window, ask.context) * cell)
@@ -367,7 +374,8 @@ class _Place:
 def _on_gpus(
     facts: Facts, w: _Widths, ask: _Ask, gpu_layers: int, free: Sequence[int], shares: _Shares
 ) -> _Place:
-    """Offload the last `gpu_layers` (the output counts as one), shared between GPUs by what is free in each."""
+    """Offload the last `gpu_layers` (the output counts as one), shared between GPUs by what is free in
+    each."""
     n = len(facts.layers)
     gpu_layers = max(0, min(gpu_layers, n + 1))
     start = n + 1 - gpu_layers
@@ -418,7 +426,8 @@ def ram_room(hardware: Hardware) -> int | None:
     if hardware.ram_available_bytes is None:
         return None
     reserve = max(RAM_RESERVE_BYTES, (hardware.ram_bytes or 0) // 10)
-    # On a small machine a reserve of a gigabyte would leave nothing: never keep more than a quarter of what is free.
+    # On a small machine a reserve of a gigabyte would leave nothing: never keep more than a
+    # quarter of what is free.
     return max(0, hardware.ram_available_bytes - min(reserve, hardware.ram_available_bytes // 4))
 
 
@@ -433,7 +442,7 @@ def _discrete(hardware: Hardware) -> tuple[Gpu, ...]:
 
 
 def _cache(wish: int | None, room: int | None, need: int) -> int:
-    """The prompt cache's ceiling: what was asked, else what a comfortable fit leaves, up to its own limits."""
+    """The prompt cache's ceiling: what was asked, else what a comfortable fit leaves, within limits."""
     if wish is not None:
         return max(0, wish)
     if room is None:
@@ -462,7 +471,8 @@ def fit(
 ) -> FitReport:
     """Will this model run on this machine, and why.
 
-    `context` is of one conversation (each slot has as many). `gpu_layers` and `cache_bytes` are chosen when None.
+    `context` is of one conversation (each slot has as many). `gpu_layers` and `cache_bytes` are chosen
+    when None.
     `measured` are runs seen on this machine; they narrow the speed.
     """
     context = max(1, context)
@@ -776,7 +786,7 @@ class Rule:
 
 
 def rules_of_thumb(facts: Facts, context: int = DEFAULT_CONTEXT) -> tuple[Rule, ...]:
-    """What people are told elsewhere (size x 1.5, size x 2, parameters x bits / 8 x 1.2), beside what is so."""
+    """What people are told elsewhere (size x 1.5, size x 2, parameters x bits / 8 x 1.2), and what is so."""
     if trouble(facts) is not None:
         return ()
     ask = _Ask(context, "f16", "f16", 1, 512, True, 0)
@@ -790,7 +800,9 @@ def rules_of_thumb(facts: Facts, context: int = DEFAULT_CONTEXT) -> tuple[Rule, 
     for name, size in said:
         if name.startswith("P"):
             real = round(8 * weights / (facts.parameters or 1), 2)
-            wrong = Reason("rule_bits", {"nominal": nominal_bits(facts.quantisation), "real": real, "kv": kept})
+            wrong = Reason(
+                "rule_bits", {"nominal": nominal_bits(facts.quantisation), "real": real, "kv": kept}
+            )
         elif size < ours:
             wrong = Reason("rule_no_context", {"kv": kept, "context": context, "missing": ours - size})
         else:

@@ -1,13 +1,13 @@
 """How fast a model answers: an interval of tokens a second, never one number.
 
-Knows that writing a token reads the weights it uses once: time = bytes read / (share x bandwidth) + layers x a
-fixed cost, with two constants for each kind of processor, and how far published measurements scatter around
-that. Pure arithmetic. Knows no machine: the bandwidth comes with `Hardware`, measured (`Calibration`), read from
-a table of cards (`gpus.py`), or unknown, and then so is the speed.
+Knows that writing a token reads the weights it uses once: time = bytes read / (share x bandwidth) + layers
+x a fixed cost, with two constants for each kind of processor, and how far published measurements scatter
+around that. Pure arithmetic. Knows no machine: the bandwidth comes with `Hardware`, measured
+(`Calibration`), read from a table of cards (`gpus.py`), or unknown, and then so is the speed.
 
 Constants: our own fit on bench/data/public_speed.csv, by mean absolute error of the logarithm; `python -m
-bench.speed_accuracy` derives them again and leaves one device out at a time. The intervals hold the middle 80 %
-of those leave-one-out errors.
+bench.speed_accuracy` derives them again and leaves one device out at a time. The intervals hold the middle
+80 % of those leave-one-out errors.
 """
 
 from __future__ import annotations
@@ -44,12 +44,14 @@ CONSTANTS: Mapping[str, Constants] = {
     "intel": Constants(0.60, 0.080e-3, 0.50, 1.40, 35.0),
     "cpu": Constants(0.62, 0.0, 0.72, 1.25, 0.0),
 }
-"""`intel` is assumed: no published measurement is in the table. `cpu` is used without calibration of a family."""
+"""`intel` is assumed: no published measurement is in the table. `cpu` is used without calibration of a
+family."""
 
 HBM_BYTES_PER_S = 1.3e12
 """From here up a CUDA card has stacked memory, which decoding one sequence cannot saturate (A100, H100)."""
 CPU_GFLOPS_A_CORE = {"amx_int8": 150e9, "avx512f": 90e9, "avx2": 70e9, "neon": 40e9}
-"""Arithmetic of one core on a prompt, by its best instruction set (measured on one x86 machine, cpu_speed.csv)."""
+"""Arithmetic of one core on a prompt, by its best instruction set (measured on one x86 machine,
+cpu_speed.csv)."""
 _PLAIN_CORE = 4e9
 _LEGACY = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1")
 
@@ -230,8 +232,8 @@ def _narrow(
     middle = median(ratios)
     # One run says where, not how far: after one, published machines scatter by 5 to 10 % (median).
     around = 0.18 if len(ratios) == 1 else 0.12
-    low = min(middle * (1 - around), min(ratios))
-    high = max(middle * (1 + around), max(ratios))
+    low = min(middle * (1 - around), *ratios)
+    high = max(middle * (1 + around), *ratios)
     return rate * low, rate * high
 
 
