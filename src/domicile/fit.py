@@ -1,14 +1,10 @@
 """Will it fit: the memory of a model on a machine, in bytes, before a byte of its weights is downloaded.
 
-Knows how llama.cpp shares memory out (weights, context, recurrent state, working buffers, tokenizer) and
-gives a verdict with its reasons. Pure arithmetic: takes `Facts` and `Hardware`, touches no file, no engine
-and no clock; a report takes microseconds, so that a slider can ask for one at every step. Knows nothing of
-speed (that is `speed.py`) nor of any language: a reason is a key and its numbers.
-
-Formulae: llama.cpp src/llama-kv-cache*.cpp, llama-memory-recurrent.cpp and llama-hparams.cpp for what is
-kept; the working buffers were fitted to the engine's own log on 3,632 configurations (bench/RESULTS-fit.md
-has the errors). One thing that is not memory of the model: a launch must be the one described by `Plan`, or
-another number of bytes will be used.
+Holds what a model needs (`memory.py`) against what a machine has, and gives a verdict with its reasons, the
+largest context, the share of each GPU and the launch that uses what was predicted (`Plan`). Pure arithmetic:
+touches no file, no engine and no clock; a report takes microseconds, so that a slider can ask for one at
+every step. Knows nothing of how fast (that is `speed.py`) nor of any language: a reason is a key and its
+numbers.
 """
 
 from __future__ import annotations
@@ -16,71 +12,31 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from domicile import speed
-from domicile.types import Facts, FitReport, Gpu, Hardware, Layer, Reason, Speed, Verdict
-
-KIB, MIB, GIB = 1024, 1024**2, 1024**3
-
-KV_TYPES: Mapping[str, tuple[int, int]] = {
-    "f32": (4, 1),
-    "f16": (2, 1),
-    "bf16": (2, 1),
-    "q8_0": (34, 32),
-    "q5_1": (24, 32),
-    "q5_0": (22, 32),
-    "q4_1": (20, 32),
-    "q4_0": (18, 32),
-    "iq4_nl": (18, 32),
-}
-"""What a cache of keys or values may be stored as: bytes of a block, and how many values it holds."""
+from domicile import memory, quality, speed
+from domicile.types import Facts, FitReport, Gpu, Hardware, Reason, Speed, Verdict
 
 DEFAULT_CONTEXT = 8192
 SMALLEST_CONTEXT = 2048
 """Below this a conversation is not one: a model that only fits under it does not fit."""
-CACHE_CEILING_BYTES = GIB
+CACHE_CEILING_BYTES = memory.GIB
 """The optional prompt cache never gets more (nor more than a tenth of what is free)."""
-CHECKPOINTS = 4
-"""How many states of a conversation the engine may keep for models that cannot roll one back. Its own default
-is 32: 32 x 19 MiB on Qwen3.5-0.8B."""
-
-PROCESS_BYTES = 31 * MIB
-"""A Python process with the engine loaded and one slot idle."""
-TOKENIZER_FACTOR = 9.6
-"""Resident bytes for one byte of the tokenizer's arrays in the header (hash tables of strings)."""
-SCRATCH_BYTES = 272 / 256
-"""The engine converts its widest activations before multiplying: bytes for each value of them (Q8_K)."""
-
-RAM_RESERVE_BYTES = GIB
+RAM_RESERVE_BYTES = memory.GIB
 """Left to the system, or a tenth of the memory when that is more."""
-VRAM_RESERVE_BYTES = GIB
+VRAM_RESERVE_BYTES = memory.GIB
 """Left on each GPU for its driver, the screen and the runtime's own context (llama.cpp's --fit leaves the
 same)."""
 UNIFIED_SHARE = 0.75
 """macOS lets a GPU wire three quarters of the memory (two thirds below 36 GB)."""
-GPU_HOST_BYTES = 180 * MIB
-"""What a GPU runtime costs the process in ordinary memory. Assumed: no GPU was measured."""
 TIGHT = 0.9
 """Above this share of what is available, a fit is called tight."""
-
-_SANE = 1 << 44
-"""No honest number in a header is larger (16 TiB)."""
-_TWO_WIDE = frozenset(
-    {"llama", "qwen2", "lfm2", "mistral3", "granite", "granitemoe", "gemma", "gemma2", "phi3"}
-)
-"""Architectures whose graph keeps two embedding-wide tensors alive on a GPU; the others keep four (those that
-normalise queries and keys)."""
-_NO_QUANTISED_KV = frozenset({"granitemoe"})
-"""llama.cpp (2026-10) aborts on a quantised cache there: GGML hash set full, measured on three builds."""
-
-RUNS_ON_A_CPU = frozenset({"fits", "tight"})
 
 
 ENVIRONMENT: Mapping[str, str] = {
     "OMP_WAIT_POLICY": "passive",
     # glibc keeps what the loader freed (up to 20 MiB on a file with large tensors) unless told
     # to give it back.
-    "MALLOC_MMAP_THRESHOLD_": str(MIB),
-    "MALLOC_TRIM_THRESHOLD_": str(MIB),
+    "MALLOC_MMAP_THRESHOLD_": str(memory.MIB),
+    "MALLOC_TRIM_THRESHOLD_": str(memory.MIB),
 }
 
 
@@ -104,318 +60,6 @@ class Plan:
     load_mode: str = "none"
     """Read into memory, not mapped: mapping and repacking together keep the weights twice."""
     environment: Mapping[str, str] = field(default_factory=lambda: ENVIRONMENT)
-
-
-@dataclass(frozen=True, slots=True)
-class _Ask:
-    """What one report is about."""
-
-    context: int
-    type_k: str
-    type_v: str
-    slots: int
-    ubatch: int
-    flash: bool
-    projector_bytes: int
-
-    @property
-    def cells(self) -> int:
-        """Of one slot: the engine rounds up to 256."""
-        return _up(self.context)
-
-
-@dataclass(frozen=True, slots=True)
-class _Widths:
-    """A model's layers added up: what one cell of context weighs, and how wide its graph is. Bytes where
-    said."""
-
-    cell_bytes: float
-    """One token of context in the layers that look at all of it."""
-    windows: tuple[tuple[int, float], ...]
-    """Sliding windows: tokens looked at, and bytes of one cell in all the layers with that window."""
-    state_bytes: int
-    """Recurrent state of one sequence."""
-    attends: bool
-    n_head: int
-    embd: int
-    feed: int
-    """Values alive in the widest feed-forward, attention or recurrent step of a layer."""
-    scratch: int
-    """Values of the widest activation that is converted before a multiplication."""
-    vocab: int
-
-
-def _up(tokens: int) -> int:
-    return -(-tokens // 256) * 256
-
-
-# -- one model -----------------------------------------------------------------------------------------------
-
-
-def trouble(facts: Facts, type_k: str = "f16", type_v: str = "f16", flash: bool = True) -> Reason | None:
-    """Why no estimate can be made of this file, or None."""
-    missing = [
-        name
-        for name in ("weights_bytes", "n_embd", "n_vocab")
-        if not isinstance(value := getattr(facts, name), int) or not 0 < value < _SANE
-    ]
-    if missing:
-        return Reason("unknown_fact", {"fact": missing[0]})
-    layers = facts.layers
-    if not 0 < len(layers) <= 4096:
-        return Reason("unknown_layers", {})
-    for index, layer in enumerate(layers):
-        numbers = (
-            layer.n_head,
-            layer.n_head_kv,
-            layer.head_dim_k,
-            layer.head_dim_v,
-            layer.state_bytes,
-            layer.n_ff,
-        )
-        if min(numbers) < 0 or max(numbers) >= _SANE or (layer.sliding_window or 1) < 0:
-            return Reason("unknown_layer", {"layer": index})
-        if layer.kind == "attention" and not (layer.n_head_kv and layer.head_dim_k):
-            return Reason("unknown_heads", {"layer": index})
-    for kind in (type_k, type_v):
-        if kind not in KV_TYPES:
-            return Reason("unknown_kv_type", {"type": kind})
-    if KV_TYPES[type_v][1] > 1 and not flash:
-        return Reason("kv_needs_flash", {"type": type_v})
-    if KV_TYPES[type_k][1] > 1 and facts.architecture in _NO_QUANTISED_KV:
-        return Reason("kv_aborts", {"type": type_k, "architecture": facts.architecture})
-    return None
-
-
-def kv_bytes(
-    facts: Facts,
-    context: int,
-    *,
-    kv_type_k: str = "f16",
-    kv_type_v: str = "f16",
-    slots: int = 1,
-    ubatch: int = 512,
-) -> int:
-    """What the context costs, exactly: keys and values of `context` tokens in each slot."""
-    ask = _Ask(context, kv_type_k, kv_type_v, slots, ubatch, True, 0)
-    return _kv(_widths(facts, kv_type_k, kv_type_v), ask)
-
-
-def _widths(facts: Facts, type_k: str, type_v: str) -> _Widths:
-    (bytes_k, block_k), (bytes_v, block_v) = KV_TYPES[type_k], KV_TYPES[type_v]
-    per_k, per_v = bytes_k / block_k, bytes_v / block_v
-    full, state, heads, query, dense = 0.0, 0, 0, 0, 0
-    windows: dict[int, float] = {}
-    attends = recurs = False
-    for layer in facts.layers:
-        if layer.kind == "attention":
-            attends = True
-            cell = layer.n_head_kv * (layer.head_dim_k * per_k + layer.head_dim_v * per_v)
-            if layer.sliding_window:
-                windows[layer.sliding_window] = windows.get(layer.sliding_window, 0.0) + cell
-            else:
-                full += cell
-            if layer.n_head > heads:
-                heads = layer.n_head
-            if layer.n_head * layer.head_dim_k > query:
-                query = layer.n_head * layer.head_dim_k
-        elif layer.kind == "recurrent":
-            recurs = True
-            state += layer.state_bytes
-        if layer.n_ff > dense:
-            dense = layer.n_ff
-    embd, vocab = facts.n_embd or 0, facts.n_vocab or 0
-    feed, scratch = _feed(facts, dense or facts.n_ff or 0, embd, 2 * query, recurs)
-    return _Widths(
-        full, tuple(windows.items()), state, attends, heads, embd, feed, max(scratch, query, embd), vocab
-    )
-
-
-def _feed(facts: Facts, dense: int, embd: int, query: int, recurs: bool) -> tuple[int, int]:
-    """Values alive in the widest step of a layer, for one token; and the widest activation that is
-    converted."""
-    mixture = 0
-    if facts.n_expert and facts.n_expert_used:
-        # Without leading dense layers the header's feed-forward length belongs to no tensor.
-        expert = facts.n_ff_expert or facts.n_ff or dense
-        used = facts.n_expert_used * expert
-        every = facts.n_expert_used * embd
-        mixture = 3 * used + (every if every > 2 * used else 0)
-        if not _extra(facts, "leading_dense_block_count"):
-            dense = 0
-    step = 0
-    gated = 0
-    if recurs:
-        inner, state = _extra(facts, "ssm.inner_size"), _extra(facts, "ssm.state_size")
-        groups = _extra(facts, "ssm.group_count")
-        if (facts.architecture or "").startswith(("qwen35", "qwen3next")) and groups:
-            gated = 2 * groups * state + inner
-            step = 2 * gated + inner // 4
-        elif inner:
-            step = 10 * embd
-    return max(3 * dense, mixture, query, step), max(dense, 4 * gated)
-
-
-def _extra(facts: Facts, key: str) -> int:
-    """A whole number of the header, under its own key or with the architecture before it; 0 when absent."""
-    value = facts.extra.get(key, facts.extra.get(f"{facts.architecture}.{key}", 0))
-    return int(value) if isinstance(value, int | float) and 0 <= value < _SANE else 0
-
-
-def _kv(w: _Widths, ask: _Ask) -> int:
-    cells = ask.cells
-    total = cells * w.cell_bytes
-    for window, cell in w.windows:
-        total += min(cells, _up(window + ask.ubatch)) * cell
-    return int(total * ask.slots)
-
-
-def _masks(w: _Widths, ask: _Ask) -> int:
-    if not w.attends:
-        return 0
-    batch = min(ask.ubatch, ask.cells * ask.slots)
-    cells = ask.cells
-    for window, _ in w.windows[:1]:
-        cells = (ask.cells if w.cell_bytes else 0) + min(ask.cells, _up(window + ask.ubatch))
-    return (2 if ask.flash else 4) * batch * cells
-
-
-def _compute(w: _Widths, ask: _Ask, wide: int = 5) -> int:
-    """The graph's working buffer. `wide`: embedding-wide tensors alive at once (5 on a CPU, 2 or 4 on a
-    GPU)."""
-    batch = min(ask.ubatch, ask.cells * ask.slots)
-    base = wide * w.embd
-    graph = 4 * max(batch * (base + w.feed), base * batch + w.vocab * ask.slots)
-    if not ask.flash and w.attends:
-        graph += 4 * batch * ask.cells * w.n_head
-    return graph + _masks(w, ask)
-
-
-def _output(w: _Widths, ask: _Ask) -> int:
-    return 4 * w.vocab * ask.slots
-
-
-def _overhead(facts: Facts, w: _Widths, ask: _Ask) -> int:
-    """Process, tokenizer, and the scratch a multiplication needs."""
-    tokenizer = facts.tokenizer_bytes
-    if tokenizer is None:
-        # A byte-pair vocabulary stores about 39 bytes a token in the header, merges included.
-        tokenizer = 39 * w.vocab
-    batch = min(ask.ubatch, ask.cells * ask.slots)
-    return PROCESS_BYTES + int(TOKENIZER_FACTOR * tokenizer) + int(batch * w.scratch * SCRATCH_BYTES)
-
-
-def checkpoint_bytes(facts: Facts, *, kv_type_k: str = "f16", kv_type_v: str = "f16") -> int:
-    """One state of a conversation, kept where the model cannot go back: recurrent state and sliding
-    windows."""
-    return _checkpoint(_widths(facts, kv_type_k, kv_type_v))
-
-
-def _checkpoint(w: _Widths) -> int:
-    return w.state_bytes + int(sum(window * cell for window, cell in w.windows))
-
-
-def _first_checkpoints(w: _Widths, ask: _Ask) -> int:
-    """What a first prompt leaves: a state near its start and one near its end. Near the start a window is
-    empty."""
-    kept = 2 * w.state_bytes
-    for window, cell in w.windows:
-        kept += int(min(window, ask.context) * cell)
-    return kept
-
-
-# -- where it goes -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Shares:
-    """Bytes of weights in each place where llama.cpp may put them."""
-
-    layers: tuple[int, ...]
-    embedding: int
-    output: int
-    """The output's own tensor, or the copy of the embedding that a GPU needs when both are one."""
-    rest: int
-
-
-def _shares(facts: Facts) -> _Shares:
-    n = len(facts.layers)
-    weights = facts.weights_bytes or 0
-    embedding = facts.token_embedding_bytes or 0
-    output = facts.output_bytes or 0
-    if facts.tensors:
-        layers = [0] * n
-        rest = embedding = output = 0
-        for tensor in facts.tensors:
-            part = tensor.name.split(".", 2)
-            if part[0] == "blk" and len(part) == 3 and part[1].isdigit() and int(part[1]) < n:
-                layers[int(part[1])] += tensor.size_bytes
-            elif tensor.name == "token_embd.weight":
-                embedding = tensor.size_bytes
-            elif tensor.name == "output.weight":
-                output = tensor.size_bytes
-            else:
-                rest += tensor.size_bytes
-        return _Shares(tuple(layers), embedding, output or embedding, rest)
-    each = max(0, weights - embedding - output) // n
-    return _Shares((each,) * n, embedding, output or embedding, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where everything is: bytes in ordinary memory and on each GPU, and how the layers were shared."""
-
-    gpu_layers: int
-    host: int
-    devices: tuple[int, ...]
-    split: tuple[float, ...] = ()
-
-
-def _on_gpus(
-    facts: Facts, w: _Widths, ask: _Ask, gpu_layers: int, free: Sequence[int], shares: _Shares
-) -> _Place:
-    """Offload the last `gpu_layers` (the output counts as one), shared between GPUs by what is free in
-    each."""
-    n = len(facts.layers)
-    gpu_layers = max(0, min(gpu_layers, n + 1))
-    start = n + 1 - gpu_layers
-    total_free = sum(free) or 1
-    bounds = [sum(free[: i + 1]) / total_free for i in range(len(free))]
-    wide = 2 if facts.architecture in _TWO_WIDE else 4
-    devices = [_compute(w, ask, wide) if gpu_layers else 0 for _ in free]
-    per = KV_TYPES[ask.type_k][0] / KV_TYPES[ask.type_k][1], KV_TYPES[ask.type_v][0] / KV_TYPES[ask.type_v][1]
-    host = shares.embedding + shares.rest
-    for index in range(n + 1):
-        weight = shares.output if index == n else shares.layers[index]
-        kept = 0 if index == n else _layer_kept(facts.layers[index], ask, per)
-        if index < start:
-            # At home the output needs no copy of a tied embedding.
-            host += kept + (weight if index < n or not _tied(facts, shares) else 0)
-        else:
-            at = (index - start) / gpu_layers
-            device = next((d for d, bound in enumerate(bounds) if at < bound), len(free) - 1)
-            devices[device] += weight + kept
-    batch = min(ask.ubatch, ask.cells * ask.slots)
-    host += _overhead(facts, w, ask) + GPU_HOST_BYTES + _output(w, ask) + _first_checkpoints(w, ask)
-    host += 4 * wide * w.embd * batch + _masks(w, ask) if gpu_layers > n else _compute(w, ask)
-    devices[0] += ask.projector_bytes
-    split = tuple(round(f / total_free, 4) for f in free) if len(free) > 1 else ()
-    return _Place(gpu_layers, host, tuple(devices), split)
-
-
-def _tied(facts: Facts, shares: _Shares) -> bool:
-    return facts.tied_embeddings is not False and shares.output == shares.embedding
-
-
-def _layer_kept(layer: Layer, ask: _Ask, per: tuple[float, float]) -> int:
-    if layer.kind == "recurrent":
-        return layer.state_bytes * ask.slots
-    if layer.kind != "attention":
-        return 0
-    cells = ask.cells
-    if layer.sliding_window:
-        cells = min(cells, _up(layer.sliding_window + ask.ubatch))
-    return int(cells * ask.slots * layer.n_head_kv * (layer.head_dim_k * per[0] + layer.head_dim_v * per[1]))
 
 
 # -- what there is -------------------------------------------------------------------------------------------
@@ -448,7 +92,7 @@ def _cache(wish: int | None, room: int | None, need: int) -> int:
     if room is None:
         return 0
     left = int(room * TIGHT) - need
-    return max(0, min(CACHE_CEILING_BYTES, room // 10, left)) // MIB * MIB
+    return max(0, min(CACHE_CEILING_BYTES, room // 10, left)) // memory.MIB * memory.MIB
 
 
 # -- the report ----------------------------------------------------------------------------------------------
@@ -476,38 +120,40 @@ def fit(
     `measured` are runs seen on this machine; they narrow the speed.
     """
     context = max(1, context)
-    ask = _Ask(
+    ask = memory.Ask(
         context, kv_type_k, kv_type_v, max(1, slots), max(1, ubatch), flash_attention, max(0, projector_bytes)
     )
-    problem = trouble(facts, kv_type_k, kv_type_v, flash_attention)
+    problem = memory.trouble(facts, kv_type_k, kv_type_v, flash_attention)
+    if facts.format != "gguf":
+        return _other_engine(facts, hardware, ask)
     if problem is not None:
-        return _rough(facts, hardware, ask, problem)
-    w = _widths(facts, kv_type_k, kv_type_v)
+        return _unknown(facts, hardware, ask, problem)
+    w = memory.widths(facts, kv_type_k, kv_type_v)
     devices = _discrete(hardware)
     if devices and gpu_layers != 0:
         return _report_gpu(facts, hardware, ask, w, devices, gpu_layers, cache_bytes, measured)
     return _report_ram(facts, hardware, ask, w, gpu_layers, cache_bytes, measured)
 
 
-def _need(facts: Facts, w: _Widths, ask: _Ask) -> int:
+def _need(facts: Facts, w: memory.Widths, ask: memory.Ask) -> int:
     """The engine's resident memory after a first prompt, all in one memory."""
     return (
         (facts.weights_bytes or 0)
         + ask.projector_bytes
-        + _kv(w, ask)
+        + memory.kept_bytes(w, ask)
         + w.state_bytes * ask.slots
-        + _compute(w, ask)
-        + _output(w, ask)
-        + _overhead(facts, w, ask)
-        + _first_checkpoints(w, ask)
+        + memory.compute_bytes(w, ask)
+        + memory.output_bytes(w, ask)
+        + memory.overhead_bytes(facts, w, ask)
+        + memory.first_checkpoints(w, ask)
     )
 
 
 def _report_ram(
     facts: Facts,
     hardware: Hardware,
-    ask: _Ask,
-    w: _Widths,
+    ask: memory.Ask,
+    w: memory.Widths,
     gpu_layers: int | None,
     cache_bytes: int | None,
     measured: Sequence[speed.Measured],
@@ -525,17 +171,17 @@ def _report_ram(
     )
     need = _need(facts, w, ask)
     cache = _cache(cache_bytes, room, need)
-    growth = max(0, CHECKPOINTS - 2) * _checkpoint(w)
+    growth = max(0, memory.CHECKPOINTS - 2) * memory.one_checkpoint(w)
     largest = _largest(facts, w, ask, room, growth)
     why: list[Reason] = []
     verdict = _verdict(need + growth, room, ask.context, largest, why)
     touched = speed.touched_bytes(facts, context=ask.context // 2, kv_cell_bytes=w.cell_bytes)
     return FitReport(
         weights_bytes=facts.weights_bytes,
-        kv_bytes=_kv(w, ask),
+        kv_bytes=memory.kept_bytes(w, ask),
         state_bytes=w.state_bytes * ask.slots,
-        compute_bytes=_compute(w, ask) + _output(w, ask),
-        overhead_bytes=_overhead(facts, w, ask),
+        compute_bytes=memory.compute_bytes(w, ask) + memory.output_bytes(w, ask),
+        overhead_bytes=memory.overhead_bytes(facts, w, ask),
         projector_bytes=ask.projector_bytes,
         cache_bytes=cache,
         total_bytes=need,
@@ -549,15 +195,15 @@ def _report_ram(
             facts, hardware, touched=touched, gpu=unified if on_gpu else None, share=1.0, measured=measured
         ),
         why=(*why, *_notes(facts, w, ask)),
-        checkpoint_bytes=_first_checkpoints(w, ask),
+        checkpoint_bytes=memory.first_checkpoints(w, ask),
     )
 
 
 def _report_gpu(
     facts: Facts,
     hardware: Hardware,
-    ask: _Ask,
-    w: _Widths,
+    ask: memory.Ask,
+    w: memory.Widths,
     gpus: tuple[Gpu, ...],
     wish: int | None,
     cache_bytes: int | None,
@@ -566,15 +212,15 @@ def _report_gpu(
     """On cards with their own memory, wholly or in part."""
     rooms = [vram_room(g) or 0 for g in gpus]
     ram = ram_room(hardware)
-    shares = _shares(facts)
+    shares = memory.shares_of(facts)
     everything = len(facts.layers) + 1
-    place = _on_gpus(facts, w, ask, everything if wish is None else wish, rooms, shares)
+    place = memory.on_gpus(facts, w, ask, everything if wish is None else wish, rooms, shares)
     if wish is None and not _holds(place, rooms):
         place = _as_many(facts, w, ask, rooms, shares)
     if place.gpu_layers == 0:
         return _report_ram(facts, hardware, ask, w, 0, cache_bytes, measured)
     whole = place.gpu_layers == everything
-    growth = max(0, CHECKPOINTS - 2) * _checkpoint(w)
+    growth = max(0, memory.CHECKPOINTS - 2) * memory.one_checkpoint(w)
     largest = _largest_gpu(facts, w, ask, rooms, ram, shares, whole)
     why: list[Reason] = []
     if not _holds(place, rooms) or (ram is not None and place.host + growth > ram):
@@ -595,10 +241,11 @@ def _report_gpu(
     touched = speed.touched_bytes(facts, context=ask.context // 2, kv_cell_bytes=w.cell_bytes)
     return FitReport(
         weights_bytes=facts.weights_bytes,
-        kv_bytes=_kv(w, ask),
+        kv_bytes=memory.kept_bytes(w, ask),
         state_bytes=w.state_bytes * ask.slots,
-        compute_bytes=_compute(w, ask, 2 if facts.architecture in _TWO_WIDE else 4) + _output(w, ask),
-        overhead_bytes=_overhead(facts, w, ask) + GPU_HOST_BYTES,
+        compute_bytes=memory.compute_bytes(w, ask, 2 if facts.architecture in memory.TWO_WIDE else 4)
+        + memory.output_bytes(w, ask),
+        overhead_bytes=memory.overhead_bytes(facts, w, ask) + memory.GPU_HOST_BYTES,
         projector_bytes=ask.projector_bytes,
         cache_bytes=_cache(cache_bytes, ram, place.host),
         total_bytes=place.host + sum(place.devices),
@@ -612,24 +259,26 @@ def _report_gpu(
             facts, hardware, touched=touched, gpu=gpus[0], share=device_share, measured=measured
         ),
         why=(*why, *_notes(facts, w, ask)),
-        checkpoint_bytes=_first_checkpoints(w, ask),
+        checkpoint_bytes=memory.first_checkpoints(w, ask),
     )
 
 
-def _holds(place: _Place, rooms: Sequence[int]) -> bool:
+def _holds(place: memory.Place, rooms: Sequence[int]) -> bool:
     return all(used <= room for used, room in zip(place.devices, rooms, strict=True))
 
 
-def _as_many(facts: Facts, w: _Widths, ask: _Ask, rooms: Sequence[int], shares: _Shares) -> _Place:
+def _as_many(
+    facts: Facts, w: memory.Widths, ask: memory.Ask, rooms: Sequence[int], shares: memory.Shares
+) -> memory.Place:
     """The most layers the cards hold."""
     low, high = 0, len(facts.layers)
     while low < high:
         middle = (low + high + 1) // 2
-        if _holds(_on_gpus(facts, w, ask, middle, rooms, shares), rooms):
+        if _holds(memory.on_gpus(facts, w, ask, middle, rooms, shares), rooms):
             low = middle
         else:
             high = middle - 1
-    return _on_gpus(facts, w, ask, low, rooms, shares)
+    return memory.on_gpus(facts, w, ask, low, rooms, shares)
 
 
 def _verdict(need: int, room: int | None, context: int, largest: int | None, why: list[Reason]) -> Verdict:
@@ -648,7 +297,7 @@ def _verdict(need: int, room: int | None, context: int, largest: int | None, why
     return verdict
 
 
-def _notes(facts: Facts, w: _Widths, ask: _Ask) -> Iterable[Reason]:
+def _notes(facts: Facts, w: memory.Widths, ask: memory.Ask) -> Iterable[Reason]:
     """What is worth saying beside the verdict."""
     if not facts.exact:
         yield Reason("not_exact", {})
@@ -696,7 +345,7 @@ def _trained(facts: Facts) -> int:
     return length if length and 0 < length < 1 << 27 else 1 << 17
 
 
-def _largest(facts: Facts, w: _Widths, ask: _Ask, room: int | None, growth: int) -> int | None:
+def _largest(facts: Facts, w: memory.Widths, ask: memory.Ask, room: int | None, growth: int) -> int | None:
     """By bisection: the need grows with the context, in steps of 256."""
     if room is None:
         return None
@@ -710,11 +359,11 @@ def _largest(facts: Facts, w: _Widths, ask: _Ask, room: int | None, growth: int)
 
 def _largest_gpu(
     facts: Facts,
-    w: _Widths,
-    ask: _Ask,
+    w: memory.Widths,
+    ask: memory.Ask,
     rooms: Sequence[int],
     ram: int | None,
-    shares: _Shares,
+    shares: memory.Shares,
     whole: bool,
 ) -> int:
     everything = len(facts.layers) + 1
@@ -722,8 +371,8 @@ def _largest_gpu(
     def holds(context: int) -> bool:
         asked = replace(ask, context=context)
         if whole:
-            return _holds(_on_gpus(facts, w, asked, everything, rooms, shares), rooms)
-        return _need(facts, w, asked) + GPU_HOST_BYTES <= sum(rooms) + (ram or 0)
+            return _holds(memory.on_gpus(facts, w, asked, everything, rooms, shares), rooms)
+        return _need(facts, w, asked) + memory.GPU_HOST_BYTES <= sum(rooms) + (ram or 0)
 
     return _bisect(_trained(facts), holds)
 
@@ -744,11 +393,10 @@ def _bisect(top: int, holds: Callable[[int], bool]) -> int:
 # -- files of which too little is known ----------------------------------------------------------------------
 
 
-def _rough(facts: Facts, hardware: Hardware, ask: _Ask, problem: Reason) -> FitReport:
+def _unknown(facts: Facts, hardware: Hardware, ask: memory.Ask, problem: Reason) -> FitReport:
     """No estimate, with its reason. The weights are still said where they are known."""
-    weights = facts.weights_bytes if facts.weights_bytes and 0 < facts.weights_bytes < _SANE else None
     return FitReport(
-        weights_bytes=weights,
+        weights_bytes=_weights(facts),
         kv_bytes=None,
         state_bytes=None,
         compute_bytes=None,
@@ -764,6 +412,134 @@ def _rough(facts: Facts, hardware: Hardware, ask: _Ask, problem: Reason) -> FitR
         gpu_layers=0,
         tokens_per_second=Speed(None, None, None, Reason("speed_unknown_model", {})),
         why=(problem,),
+    )
+
+
+def _weights(facts: Facts) -> int | None:
+    return facts.weights_bytes if facts.weights_bytes and 0 < facts.weights_bytes < memory.SANE else None
+
+
+OTHER_ENGINE_BYTES = 450 * memory.MIB
+"""A Python process with torch or onnxruntime. Assumed."""
+OTHER_ENGINE_SHARE = 0.15
+"""Activations and copies beside the weights. Assumed: none of these engines was measured."""
+
+
+def _other_engine(facts: Facts, hardware: Hardware, ask: memory.Ask) -> FitReport:
+    """Files that llama.cpp does not run: an upper estimate, said to be rough."""
+    weights = _weights(facts)
+    if weights is None:
+        return _unknown(facts, hardware, ask, Reason("unknown_fact", {"fact": "weights_bytes"}))
+    known = memory.trouble(facts) is None
+    kept = memory.kv_bytes(facts, ask.context, slots=ask.slots) if known else 0
+    work = int(weights * OTHER_ENGINE_SHARE)
+    need = weights + kept + work + OTHER_ENGINE_BYTES + ask.projector_bytes
+    room = ram_room(hardware)
+    why: list[Reason] = []
+    verdict = _verdict(need, room, ask.context, None, why)
+    return FitReport(
+        weights_bytes=weights,
+        kv_bytes=kept,
+        state_bytes=0,
+        compute_bytes=work,
+        overhead_bytes=OTHER_ENGINE_BYTES,
+        projector_bytes=ask.projector_bytes,
+        cache_bytes=0,
+        total_bytes=need,
+        device_bytes=(),
+        available_bytes=room,
+        verdict=verdict,
+        context=ask.context,
+        max_context=None,
+        gpu_layers=0,
+        tokens_per_second=Speed(None, None, None, Reason("speed_other_engine", {"format": facts.format})),
+        why=(*why, Reason("rough", {"format": facts.format})),
+    )
+
+
+# -- which file to take --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The file of a repository that suits a machine best, with the report of every one of them."""
+
+    best: str | None
+    """Its label; None when none fits."""
+    reason: Reason
+    reports: Mapping[str, FitReport]
+    """By label. A file too large has the verdict `smaller_quantisation` when a smaller one fits."""
+
+
+def best(
+    variants: Mapping[str, Facts], hardware: Hardware, *, context: int = DEFAULT_CONTEXT, enough: float = 8.0
+) -> Choice:
+    """Which quantisation to recommend: the best quality that fits in comfort and answers as fast as one reads.
+
+    Quality is what `quality.py` says of each type; `enough` is in tokens a second. Where the speed is not
+    known it does not count. Nothing above eight bits is recommended: it costs twice and gains nothing one can see.
+    """
+    reports = {label: fit(facts, hardware, context=context) for label, facts in variants.items()}
+    runs = [
+        label for label, report in reports.items() if report.verdict in {"fits", "tight", "partly_on_gpu"}
+    ]
+    if not runs:
+        small = min(reports, key=lambda label: reports[label].total_bytes or 1 << 62, default=None)
+        needed = reports[small].total_bytes if small is not None else None
+        return Choice(None, Reason("best_none", {"label": small, "need": needed}), reports)
+    judged = {
+        label: replace(
+            report, verdict="smaller_quantisation", why=(Reason("smaller_quantisation", {}), *report.why)
+        )
+        if report.verdict in {"no", "smaller_context"}
+        and any((reports[r].total_bytes or 0) < (report.total_bytes or 0) for r in runs)
+        else report
+        for label, report in reports.items()
+    }
+
+    def rank(label: str) -> tuple[bool, bool, bool, float, int]:
+        report, bits = reports[label], quality.bits(label, variants[label])
+        low = report.tokens_per_second.low
+        return (
+            report.verdict == "fits",
+            low is None or low >= enough,
+            bits <= quality.ENOUGH_BITS,
+            -quality.loss(label, variants[label]),
+            -(report.total_bytes or 0),
+        )
+
+    chosen = max(runs, key=rank)
+    low = reports[chosen].tokens_per_second.low
+    fast = low is None or low >= enough
+    key = "best_quality" if reports[chosen].verdict == "fits" and fast else "best_of_what_runs"
+    return Choice(chosen, Reason(key, {"label": chosen, "need": reports[chosen].total_bytes}), judged)
+
+
+def plan(
+    report: FitReport,
+    hardware: Hardware,
+    *,
+    kv_type_k: str = "f16",
+    kv_type_v: str = "f16",
+    slots: int = 1,
+    ubatch: int = 512,
+    flash_attention: bool = True,
+) -> Plan:
+    """The launch of a report: start the engine so, and it uses what was predicted. Options as for `fit`."""
+    cards = _discrete(hardware) if report.gpu_layers else ()
+    rooms = [vram_room(card) or 0 for card in cards]
+    total = sum(rooms)
+    return Plan(
+        n_ctx=memory.padded(report.context) * slots,
+        n_parallel=slots,
+        n_ubatch=ubatch,
+        type_k=kv_type_k,
+        type_v=kv_type_v,
+        flash_attention=flash_attention,
+        gpu_layers=report.gpu_layers,
+        tensor_split=tuple(room / total for room in rooms) if len(rooms) > 1 and total else (),
+        cache_ram_bytes=report.cache_bytes,
+        checkpoints=memory.CHECKPOINTS,
     )
 
 
@@ -787,11 +563,11 @@ class Rule:
 
 def rules_of_thumb(facts: Facts, context: int = DEFAULT_CONTEXT) -> tuple[Rule, ...]:
     """What people are told elsewhere (size x 1.5, size x 2, parameters x bits / 8 x 1.2), and what is so."""
-    if trouble(facts) is not None:
+    if memory.trouble(facts) is not None:
         return ()
-    ask = _Ask(context, "f16", "f16", 1, 512, True, 0)
-    w = _widths(facts, "f16", "f16")
-    ours, kept, weights = _need(facts, w, ask), _kv(w, ask), facts.weights_bytes or 0
+    ask = memory.Ask(context, "f16", "f16", 1, 512, True, 0)
+    w = memory.widths(facts, "f16", "f16")
+    ours, kept, weights = _need(facts, w, ask), memory.kept_bytes(w, ask), facts.weights_bytes or 0
     said = [("size x 1.5", facts.file_bytes * 3 // 2), ("size x 2", facts.file_bytes * 2)]
     if facts.parameters:
         bits = nominal_bits(facts.quantisation)

@@ -23,10 +23,10 @@ from domicile.types import Calibration, Facts, FitReport, Gpu, Hardware, Reason
 _TABLE = Path(__file__).parent / "gpus.csv"
 _GB = 1_000_000_000
 _GIB = 1 << 30
-_NOISE = frozenset(
-    "nvidia geforce tesla quadro amd ati radeon intel apple instinct tm r c gpu graphics generation gen card "
-    "series with design corporation inc the".split()
-)
+_NOISE = frozenset({
+    "nvidia", "geforce", "tesla", "quadro", "amd", "ati", "radeon", "intel", "apple", "instinct", "tm", "r",
+    "c", "gpu", "graphics", "generation", "gen", "card", "series", "with", "design", "corporation", "inc",
+})  # fmt: skip
 _SAME = {"mobile": "laptop", "maxq": "max-q", "workstation": "ws"}
 
 

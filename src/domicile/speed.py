@@ -37,7 +37,7 @@ class Constants:
 
 CONSTANTS: Mapping[str, Constants] = {
     "cuda": Constants(0.84, 0.050e-3, 0.80, 1.22, 55.0),
-    "cuda_hbm": Constants(0.52, 0.060e-3, 0.75, 1.30, 60.0),
+    "cuda_hbm": Constants(0.60, 0.100e-3, 0.75, 1.25, 60.0),
     "metal": Constants(0.92, 0.21e-3, 0.84, 1.14, 18.0),
     "rocm": Constants(0.82, 0.050e-3, 0.60, 1.35, 45.0),
     "vulkan": Constants(0.82, 0.050e-3, 0.60, 1.35, 35.0),
@@ -192,7 +192,8 @@ def _on_cpu(
     narrowed = _narrow(rate, measured, "cpu", kind, layers, bandwidth, constants)
     low, high = narrowed or (base.low * rate, base.high * rate)
     if busy:
-        low *= max(0.05, 1.0 - min(1.0, busy))
+        # A fair scheduler leaves 1 / (1 + busy); threads that wait for one another lose as much again.
+        low /= 1.0 + 2.0 * min(1.0, busy)
         return Speed(low, high, prefill, Reason("speed_busy", {"busy": round(100 * busy)}))
     if narrowed:
         return Speed(low, high, prefill, Reason("speed_measured", {"n": _runs(measured, "cpu", kind)}))
