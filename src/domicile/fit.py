@@ -112,12 +112,14 @@ def fit(
     projector_bytes: int = 0,
     cache_bytes: int | None = None,
     measured: Sequence[speed.Measured] = (),
+    busy: float | None = None,
 ) -> FitReport:
     """Will this model run on this machine, and why.
 
     `context` is of one conversation (each slot has as many). `gpu_layers` and `cache_bytes` are chosen
     when None.
-    `measured` are runs seen on this machine; they narrow the speed.
+    `measured` are runs seen on this machine, which narrow the speed; `busy` is how many threads of other
+    programs are ready to run for each core, which lowers it.
     """
     context = max(1, context)
     ask = memory.Ask(
@@ -131,8 +133,8 @@ def fit(
     w = memory.widths(facts, kv_type_k, kv_type_v)
     devices = _discrete(hardware)
     if devices and gpu_layers != 0:
-        return _report_gpu(facts, hardware, ask, w, devices, gpu_layers, cache_bytes, measured)
-    return _report_ram(facts, hardware, ask, w, gpu_layers, cache_bytes, measured)
+        return _report_gpu(facts, hardware, ask, w, devices, gpu_layers, cache_bytes, measured, busy)
+    return _report_ram(facts, hardware, ask, w, gpu_layers, cache_bytes, measured, busy)
 
 
 def _need(facts: Facts, w: memory.Widths, ask: memory.Ask) -> int:
@@ -157,6 +159,7 @@ def _report_ram(
     gpu_layers: int | None,
     cache_bytes: int | None,
     measured: Sequence[speed.Measured],
+    busy: float | None,
 ) -> FitReport:
     """All in the system's memory: a CPU, or a GPU that shares it."""
     unified = next((g for g in hardware.gpus if g.unified), None)
@@ -192,7 +195,13 @@ def _report_ram(
         max_context=largest,
         gpu_layers=layers,
         tokens_per_second=speed.estimate(
-            facts, hardware, touched=touched, gpu=unified if on_gpu else None, share=1.0, measured=measured
+            facts,
+            hardware,
+            touched=touched,
+            gpu=unified if on_gpu else None,
+            share=1.0,
+            measured=measured,
+            busy=busy,
         ),
         why=(*why, *_notes(facts, w, ask)),
         checkpoint_bytes=memory.first_checkpoints(w, ask),
@@ -208,6 +217,7 @@ def _report_gpu(
     wish: int | None,
     cache_bytes: int | None,
     measured: Sequence[speed.Measured],
+    busy: float | None,
 ) -> FitReport:
     """On cards with their own memory, wholly or in part."""
     rooms = [vram_room(g) or 0 for g in gpus]
@@ -218,7 +228,7 @@ def _report_gpu(
     if wish is None and not _holds(place, rooms):
         place = _as_many(facts, w, ask, rooms, shares)
     if place.gpu_layers == 0:
-        return _report_ram(facts, hardware, ask, w, 0, cache_bytes, measured)
+        return _report_ram(facts, hardware, ask, w, 0, cache_bytes, measured, busy)
     whole = place.gpu_layers == everything
     growth = max(0, memory.CHECKPOINTS - 2) * memory.one_checkpoint(w)
     largest = _largest_gpu(facts, w, ask, rooms, ram, shares, whole)
@@ -228,7 +238,8 @@ def _report_gpu(
             *(d - r for d, r in zip(place.devices, rooms, strict=True)), place.host + growth - (ram or 0)
         )
         verdict: Verdict = "smaller_context" if largest >= SMALLEST_CONTEXT else "no"
-        why.append(Reason(verdict, {"missing": max(0, short), "context": largest}))
+        key = verdict if verdict == "smaller_context" else "too_large_gpu"
+        why.append(Reason(key, {"missing": max(0, short), "context": largest}))
     elif not whole:
         verdict = "partly_on_gpu"
         why.append(Reason("partly_on_gpu", {"layers": place.gpu_layers - 1, "all": everything - 1}))
@@ -256,7 +267,7 @@ def _report_gpu(
         max_context=largest,
         gpu_layers=place.gpu_layers,
         tokens_per_second=speed.estimate(
-            facts, hardware, touched=touched, gpu=gpus[0], share=device_share, measured=measured
+            facts, hardware, touched=touched, gpu=gpus[0], share=device_share, measured=measured, busy=busy
         ),
         why=(*why, *_notes(facts, w, ask)),
         checkpoint_bytes=memory.first_checkpoints(w, ask),
@@ -474,10 +485,10 @@ class Choice:
 def best(
     variants: Mapping[str, Facts], hardware: Hardware, *, context: int = DEFAULT_CONTEXT, enough: float = 8.0
 ) -> Choice:
-    """Which quantisation to recommend: the best quality that fits in comfort and answers as fast as one reads.
+    """Which quantisation to recommend: the best quality that fits well and answers as fast as one reads.
 
     Quality is what `quality.py` says of each type; `enough` is in tokens a second. Where the speed is not
-    known it does not count. Nothing above eight bits is recommended: it costs twice and gains nothing one can see.
+    known it does not count. Nothing above eight bits is recommended: it costs twice and nobody sees the gain.
     """
     reports = {label: fit(facts, hardware, context=context) for label, facts in variants.items()}
     runs = [

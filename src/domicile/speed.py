@@ -138,8 +138,8 @@ def estimate(
     measured: Sequence[Measured] = (),
     busy: float | None = None,
 ) -> Speed:
-    """Tokens a second on this machine. `share` is the part of the model on `gpu`; `busy` the part of the
-    processor that others use now (None: not known)."""
+    """Tokens a second on this machine. `share` is the part of the model on `gpu`; `busy`
+    is how many threads of other programs are ready to run for each core (None: not known)."""
     if touched is None or not facts.layers:
         return Speed(None, None, None, Reason("speed_unknown_model", {}))
     layers = len(facts.layers)
@@ -192,9 +192,11 @@ def _on_cpu(
     narrowed = _narrow(rate, measured, "cpu", kind, layers, bandwidth, constants)
     low, high = narrowed or (base.low * rate, base.high * rate)
     if busy:
-        # A fair scheduler leaves 1 / (1 + busy); threads that wait for one another lose as much again.
-        low /= 1.0 + 2.0 * min(1.0, busy)
-        return Speed(low, high, prefill, Reason("speed_busy", {"busy": round(100 * busy)}))
+        # A fair scheduler leaves 1 / (1 + busy); threads that wait for one another lose more. The others may
+        # stop at any moment, so the upper end hardly moves.
+        low /= 1.0 + 1.5 * busy
+        high /= 1.0 + 0.2 * busy
+        return Speed(low, high, prefill, Reason("speed_busy", {"busy": round(busy, 1)}))
     if narrowed:
         return Speed(low, high, prefill, Reason("speed_measured", {"n": _runs(measured, "cpu", kind)}))
     return Speed(low, high, prefill, Reason("speed_calibrated", {"gbps": round(bandwidth / 1e9)}))
