@@ -19,10 +19,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tools.random_gguf import blueprint, write
-
 from bench.engine import MIB, Run, measure
 from bench.random_facts import facts_of
+from tools.random_gguf import blueprint, write
+
 from domicile import fit
 from domicile.types import Facts, FitReport, Hardware
 
@@ -85,7 +85,7 @@ HEAD = ("estimator", "median", "mean abs", "max abs", "worst under", "under by >
 
 
 def from_the_table() -> None:
-    rows = list(csv.DictReader((DATA / "measured_memory.csv").open()))
+    rows = list(csv.DictReader((DATA / "measured_memory.csv").read_text("utf-8").splitlines()))
     ours, kv_off, weights_off = [], 0.0, 0.0
     others: dict[str, list[float]] = {k: [] for k in rows[0] if k.startswith("est_")}
     for row in rows:

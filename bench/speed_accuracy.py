@@ -22,11 +22,11 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from tools.random_gguf import write
-
 from bench.engine import engine
 from bench.fit_accuracy import MACHINE, table
 from bench.random_facts import facts_of
+from tools.random_gguf import write
+
 from domicile import memory, speed
 from domicile.types import Calibration, Facts, Hardware
 
@@ -46,7 +46,7 @@ class Point:
 
 
 def points(backend: str) -> list[Point]:
-    rows = csv.DictReader((DATA / "public_speed.csv").open())
+    rows = csv.DictReader((DATA / "public_speed.csv").read_text("utf-8").splitlines())
     return [
         Point(
             r["hardware"],

@@ -125,6 +125,7 @@ def fit(
     ask = memory.Ask(
         context, kv_type_k, kv_type_v, max(1, slots), max(1, ubatch), flash_attention, max(0, projector_bytes)
     )
+    facts = memory.loaded(facts)
     problem = memory.trouble(facts, kv_type_k, kv_type_v, flash_attention)
     if facts.format != "gguf":
         return _other_engine(facts, hardware, ask)
@@ -165,7 +166,13 @@ def _report_ram(
     unified = next((g for g in hardware.gpus if g.unified), None)
     room = ram_room(hardware)
     on_gpu = unified is not None and gpu_layers != 0
-    if on_gpu and room is not None and hardware.ram_bytes:
+    if (
+        on_gpu
+        and room is not None
+        and hardware.ram_bytes
+        and unified is not None
+        and unified.backend == "metal"
+    ):
         room = min(room, int(hardware.ram_bytes * UNIFIED_SHARE))
     layers = (
         len(facts.layers) + 1
@@ -574,6 +581,7 @@ class Rule:
 
 def rules_of_thumb(facts: Facts, context: int = DEFAULT_CONTEXT) -> tuple[Rule, ...]:
     """What people are told elsewhere (size x 1.5, size x 2, parameters x bits / 8 x 1.2), and what is so."""
+    facts = memory.loaded(facts)
     if memory.trouble(facts) is not None:
         return ()
     ask = memory.Ask(context, "f16", "f16", 1, 512, True, 0)

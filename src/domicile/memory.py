@@ -12,7 +12,7 @@ the child the product runs (bench/RESULTS-fit.md).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from domicile.types import Facts, Layer, Reason
 
@@ -134,6 +134,28 @@ def trouble(facts: Facts, type_k: str = "f16", type_v: str = "f16", flash: bool 
     if KV_TYPES[type_k][1] > 1 and facts.architecture in _NO_QUANTISED_KV:
         return Reason("kv_aborts", {"type": type_k, "architecture": facts.architecture})
     return None
+
+
+def loaded(facts: Facts) -> Facts:
+    """The part of a file the engine loads: without the layers that predict further tokens (MTP, NextN), which
+    come last and are skipped unless asked for (llama.cpp, TENSOR_SKIP)."""
+    ahead = _extra(facts, "nextn_predict_layers")
+    kept = (_extra(facts, "block_count") or len(facts.layers)) - ahead
+    if not ahead or not 0 < kept <= len(facts.layers):
+        return facts
+    skipped = sum(t.size_bytes for t in facts.tensors if _block(t.name) >= kept)
+    return replace(
+        facts,
+        layers=facts.layers[:kept],
+        tensors=tuple(t for t in facts.tensors if _block(t.name) < kept),
+        weights_bytes=None if facts.weights_bytes is None else facts.weights_bytes - skipped,
+    )
+
+
+def _block(name: str) -> int:
+    """The layer a tensor belongs to; -1 for the ones of no layer."""
+    part = name.split(".", 2)
+    return int(part[1]) if len(part) == 3 and part[0] == "blk" and part[1].isdigit() else -1
 
 
 def kv_bytes(
@@ -299,9 +321,9 @@ def shares_of(facts: Facts) -> Shares:
         layers = [0] * n
         rest = embedding = output = 0
         for tensor in facts.tensors:
-            part = tensor.name.split(".", 2)
-            if part[0] == "blk" and len(part) == 3 and part[1].isdigit() and int(part[1]) < n:
-                layers[int(part[1])] += tensor.size_bytes
+            block = _block(tensor.name)
+            if 0 <= block < n:
+                layers[block] += tensor.size_bytes
             elif tensor.name == "token_embd.weight":
                 embedding = tensor.size_bytes
             elif tensor.name == "output.weight":
