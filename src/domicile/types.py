@@ -484,3 +484,6 @@ class FitReport:
     gpu_layers: int
     tokens_per_second: Speed
     why: tuple[Reason, ...]
+    checkpoint_bytes: int = 0
+    """Part of the total: states of the conversation the engine keeps after a first prompt, for models that cannot
+    go back in one (recurrent layers, sliding windows)."""
