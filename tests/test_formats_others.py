@@ -113,6 +113,8 @@ def test_shards_and_their_index() -> None:
         index = as_json({"weight_map": {"a.weight": name}})
         with pytest.raises(Malformed):
             look({**files, "model.safetensors.index.json": index})
+    endless = b'{"weight_map":{' + b'"a":"b",' * 600_000 + b'"c":"d"'
+    assert isinstance(bounded(lambda: look({**files, "model.safetensors.index.json": endless})), Malformed)
     with pytest.raises(Malformed, match="two shards"):
         look({"a.safetensors": files["model-00001-of-00002.safetensors"]} | files)
 
@@ -214,7 +216,10 @@ BAD_JSON = {
     "NaN": b'{"a":NaN}',
     "not UTF-8": b'{"a":"\xff"}',
     "many values": b'{"a":[' + b"0," * 500_000 + b"0]}",
-    "too large": b'{"a":"' + b"x" * 2**20 + b'"}',
+    "too large": b'{"a":"' + b"x" * 2**22 + b'"}',
+    "wide characters": b'{"a":"' + "\U0001f600".encode() * (2**20 - 10) + b'", "b":}',
+    "many objects": b'{"a":[' + b'{"a":1},' * 500_000 + b"0]}",
+    "many allowed objects": b'{"a":[' + b'{"b":1},' * 99_000 + b'0],"c":}',
     "empty": b"",
     "two": b"{}{}",
 }

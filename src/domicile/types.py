@@ -350,7 +350,8 @@ class Facts:
     tensors: tuple[Tensor, ...] = ()
     n_tensors: int | None = None
     extra: Mapping[str, int | float | str | bool] = field(default_factory=dict)
-    """Scalars of the header that a formula needs and no field names (ssm.*, rope dims, expert counts ...), by their own key."""
+    """Scalars of the header that a formula needs and no field names (ssm.*, rope dims, expert counts ...), by their
+    own key without the architecture before it: `ssm.conv_kernel`."""
     exact: bool = True
     """False when only part of the header was read (a badge): weights_bytes is then file size less the header seen."""
     bytes_read: int = 0

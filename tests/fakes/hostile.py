@@ -301,5 +301,7 @@ def refused_safetensors() -> Iterator[tuple[str, bytes]]:
     yield "many dimensions", safetensors('{"a":' + entry("U8", (1,) * 100, 0, 1) + "}", 1)
     many = ",".join(f'"{i}":' + entry("U8", (0,), 0, 0) for i in range(300_000))
     yield "many tensors", safetensors("{" + many + "}", 0)
+    long = ",".join(f'"{i:0>330}":' + entry("U8", (0,), 0, 0) for i in range(62_000))
+    yield "as much as is read", safetensors("{" + long + "}", 0)
     yield "zip", b"PK\x03\x04" + safetensors('{"a":' + good + "}", 16)
     yield "pickle", b"\x80\x02" + safetensors('{"a":' + good + "}", 16)

@@ -15,7 +15,7 @@ from typing import Protocol
 import anyio.to_thread
 import httpx2
 
-from domicile.errors import RangeRefused, UnknownFormat
+from domicile.errors import Malformed, RangeRefused, UnknownFormat
 from domicile.formats import diffusers, gguf, mlc, onnx, safetensors, whisper
 from domicile.formats.gguf_header import MAGIC, Vocabularies
 from domicile.formats.window import Steps, T, Want, refuse_code
@@ -44,12 +44,15 @@ class LocalBytes:
         return await anyio.to_thread.run_sync(self._read, offset, length)
 
     def _read(self, offset: int, length: int) -> bytes:
-        with self._path.open("rb", buffering=0) as file:
-            file.seek(offset)
-            pieces = []
-            while length and (piece := file.read(length)):
-                pieces.append(piece)
-                length -= len(piece)
+        pieces = []
+        try:
+            with self._path.open("rb", buffering=0) as file:
+                file.seek(offset)
+                while length and (piece := file.read(length)):
+                    pieces.append(piece)
+                    length -= len(piece)
+        except OSError as trouble:
+            raise Malformed(file=self._path.name, problem=trouble.strerror or str(trouble)) from trouble
         return b"".join(pieces)
 
 
@@ -173,9 +176,9 @@ async def _drive(files: Mapping[str, Source], steps: Steps[T]) -> tuple[T, int]:
     try:
         want = next(steps)
         while True:
-            data = await files[want.file].read(want.offset, want.length)
-            spent += len(data)
-            want = steps.send(data)
+            spent += want.length
+            # not kept in a name here: a header may be 25 MB, and would be in memory as long as it is parsed
+            want = steps.send(await files[want.file].read(want.offset, want.length))
     except StopIteration as done:
         result: T = done.value
         return result, spent

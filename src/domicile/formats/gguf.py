@@ -74,7 +74,6 @@ def for_size(badge: Facts, file_bytes: int) -> Facts:
         token_embedding_bytes=None,
         output_bytes=None,
         tensors=(),
-        n_tensors=badge.n_tensors,
         exact=False,
         bytes_read=0,
     )
@@ -82,10 +81,12 @@ def for_size(badge: Facts, file_bytes: int) -> Facts:
 
 def _check_shards(headers: Sequence[Header]) -> None:
     """A split model says how many parts and tensors it has; shard 1 carries the keys."""
+    if len(headers) == 1 and not headers[0].values.get("split.count"):
+        return
     parts = headers[0].values.get("split.count")
     declared = headers[0].values.get("split.tensors.count")
     found = sum(len(h.tensors) for h in headers)
-    if isinstance(parts, int) and parts > 1 and parts != len(headers):
+    if parts != len(headers):
         raise Malformed(file=headers[0].file, problem=f"{len(headers)} of {parts} shards")
     if len(headers) > 1 and isinstance(declared, int) and declared != found:
         raise Malformed(file=headers[0].file, problem=f"{found} tensors of {declared}")

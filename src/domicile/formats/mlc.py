@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from domicile.errors import Malformed
-from domicile.formats.document import LARGE, Document, count, document, inner, text
+from domicile.formats.document import Document, count, document, inner, text
 from domicile.formats.gguf_header import Vocabularies
 from domicile.formats.hfconfig import Shape, shape
 from domicile.formats.window import Steps
@@ -36,7 +36,7 @@ def steps(files: Mapping[str, int], badge: bool, known: Vocabularies | None) -> 
     cache = next((by_name[name] for name in _CACHES if name in by_name), None)
     if badge or cache is None:
         return _facts(config, {}, total or None, total, exact=False)
-    listed = yield from document(cache, files[cache], LARGE)
+    listed = yield from document(cache, files[cache])
     weights = _check_records(cache, listed, files)
     return _facts(config, inner(listed, "metadata"), weights, total or weights, exact=True)
 

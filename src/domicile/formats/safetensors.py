@@ -17,13 +17,17 @@ from typing import Any
 
 from domicile.errors import Malformed, UnknownFormat
 from domicile.formats import hfconfig
-from domicile.formats.document import LARGE, Document, document, inner, text
+from domicile.formats.document import Document, document, text
 from domicile.formats.gguf_header import Vocabularies
 from domicile.formats.window import HEAD_BYTES, Steps, Want, refuse_code, whole
 from domicile.types import Facts, Tensor, is_safe_path
 
 MOST_HEADER = 25_000_000
+_MOST_INDEX = 32_000_000
+_MOST_PAIRS = 500_000
 _MOST_TENSORS = 60_000
+_MOST_JOINED = 2**22
+"""A longer header is asked for again whole: joined to its head it would be in memory twice."""
 _MOST_SHARDS = 1024
 _MOST_DIMS = 16
 _MOST_ENTRY = 4096
@@ -42,6 +46,8 @@ _ENTRY = re.compile(
     rb"\s*+" + _STRING + rb"\s*+:\s*+(\{[^{}\"]*+(?:" + _STRING + rb'[^{}"]*+)*+\})\s*+([,}])', re.DOTALL
 )
 """One tensor, or `__metadata__`: an object of texts, numbers and flat lists, never an object in an object."""
+_PAIR = re.compile(rb"\s*+" + _STRING + rb"\s*+:\s*+" + _STRING + rb"\s*+([,}])", re.DOTALL)
+"""One line of an index: a tensor and its file."""
 
 
 def claims(names: Collection[str]) -> bool:
@@ -86,12 +92,30 @@ def _check_index(files: Mapping[str, int], folder: str) -> Steps[None]:
     path = _path(folder, "model.safetensors.index.json")
     if path not in files:
         return
-    index = yield from document(path, files[path], LARGE)
-    for name in {str(v) for v in inner(index, "weight_map").values()}:
+    index = yield from whole(path, files[path], _MOST_INDEX)
+    for name in _shards(path, index):
         if not is_safe_path(name):
             raise Malformed(file=path, problem="a shard outside the folder")
         if _path(folder, name) not in files:
             raise Malformed(file=path, problem=f"{name[:80]} is not there")
+
+
+def _shards(file: str, index: bytes) -> set[str]:
+    """The files an index names, read pair by pair: it may hold two hundred thousand tensors."""
+    start = re.search(rb'"weight_map"\s*+:\s*+\{', index)
+    names: set[bytes] = set()
+    at, mark = (start.end(), b",") if start else (0, b"")
+    for _ in range(_MOST_PAIRS):
+        if mark != b",":
+            break
+        pair = _PAIR.match(index, at)
+        if pair is None or len(names) > _MOST_SHARDS:
+            raise Malformed(file=file, problem="weight_map")
+        names.add(pair[2])
+        at, mark = pair.end(), pair[3]
+    else:
+        raise Malformed(file=file, problem=f"more than {_MOST_PAIRS} tensors")
+    return {name.decode("utf-8", "replace") for name in names}
 
 
 # --- one file ---
@@ -107,9 +131,12 @@ def header(file: str, size: int) -> Steps[list[Tensor]]:
     if length > MOST_HEADER or 8 + length > size:
         raise Malformed(file=file, problem=f"a header of {length} bytes")
     body = head[8 : 8 + length]
-    del head
-    if len(body) < length:
+    if length > _MOST_JOINED:
+        body = yield Want(file, 8, length)
+    elif len(body) < length:
         body += yield Want(file, 8 + len(body), length - len(body))
+    if len(body) != length:
+        raise Malformed(file=file, problem="shorter than announced")
     return entries(file, body, size - 8 - length)
 
 
