@@ -79,7 +79,7 @@ class Card:
             compute_capability=self.compute_capability,
             bandwidth_bytes_per_s=self.bandwidth_bytes_per_s,
             unified=self.unified,
-            why="gpus.csv",
+            why=Reason("read", {"place": "gpus.csv"}),
         )
 
 

@@ -151,11 +151,6 @@ class RemoteFile:
     git_sha1: str | None = None
 
 
-Format = Literal["gguf", "safetensors", "onnx", "mlc", "diffusers", "whisper"]
-Role = Literal["model", "projector", "draft", "adapter", "data"]
-"""What a file is for: a model, its eyes or ears, its guesser, a change to it, or no weights at all (an importance matrix)."""
-
-
 @dataclass(frozen=True, slots=True)
 class Variant:
     """What a person downloads as one thing: the shards of one quantisation of one model."""

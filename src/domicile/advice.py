@@ -1,0 +1,374 @@
+"""What to tell a person before a byte of weights moves: will it fit this machine, how fast, and why.
+
+Crosses the rooms below: a name becomes files (library or Hub), their headers become facts, the facts and the
+machine become a report, and for the very file in question the engine itself is asked. Keeps what was predicted and
+what came, so that the next prediction is narrower. Does no arithmetic of its own and downloads no weights.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import httpx2
+
+from domicile import fit as fitting
+from domicile import formats, gpus, hardware, names, quality, speed
+from domicile.config import Settings
+from domicile.db import Database
+from domicile.engines import probe
+from domicile.errors import CardNotFound, DomicileError, ModelFileMissing, ModelNotFound
+from domicile.formats.gguf import for_size
+from domicile.formats.gguf_header import Vocabularies
+from domicile.hardware import calibrate
+from domicile.library import Library
+from domicile.sources.hub import Hub, choose
+from domicile.types import Facts, FitReport, Hardware, Installed, ModelRef, Reason, Repository, Variant
+
+_HEADERS_KEPT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a person asks of a model: the launch it is judged for."""
+
+    context: int = fitting.DEFAULT_CONTEXT
+    kv_type: str = "f16"
+    slots: int = 1
+    on: str | None = None
+    """A card of the table instead of this machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The facts of one variant, and what it cost to learn them."""
+
+    name: str
+    label: str | None
+    facts: Facts
+    fetched_bytes: int
+    requests: int
+    sources: Mapping[str, formats.Source]
+    repository: Repository | None = None
+    projector_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """A report on one file, with everything that stands beside it."""
+
+    known: Known
+    report: FitReport
+    engine: probe.ProbeAnswer | None
+    """What the engine itself counted; None when it was not asked (another machine, another format)."""
+    rules: tuple[fitting.Rule, ...]
+    buy: gpus.Advice | None
+    past: Past | None
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """The last run of a model here."""
+
+    predicted_bytes: int | None
+    actual_bytes: int
+    tokens_per_second: float | None
+    context: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One variant of a repository, judged by its badge."""
+
+    variant: Variant
+    report: FitReport
+    bits: float
+    loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Every variant of a repository for this machine; `best` is the label recommended."""
+
+    repository: Repository
+    rows: tuple[Row, ...]
+    best: str | None
+    reason: Reason
+    fetched_bytes: int
+    requests: int
+
+
+class Adviser:
+    """One for a house."""
+
+    def __init__(
+        self, settings: Settings, database: Database, library: Library, hub: Hub, client: httpx2.AsyncClient
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._library = library
+        self._hub = hub
+        self._client = client
+        self._machine: Hardware | None = None
+        self._detecting = asyncio.Lock()
+        self._vocabularies = Vocabularies()
+        self._headers: dict[str, Known] = {}
+
+    # -- the machine --
+
+    async def machine(self, *, measure: bool = False, again: bool = False) -> Hardware:
+        """What this machine is, with what is free in it now; `measure` calibrates it if that was never done."""
+        async with self._detecting:
+            if self._machine is None:
+                self._machine = await asyncio.to_thread(hardware.detect, self._settings.models)
+                found = self._machine
+            else:
+                found = await asyncio.to_thread(hardware.refresh, self._machine, self._settings.models)
+            if measure or again:
+                outcome = await calibrate.calibrate(self._settings.home, found, again=again)
+                trouble = (outcome.trouble,) if outcome.trouble else ()
+                found = replace(found, calibration=outcome.calibration, unknown=found.unknown + trouble)
+            else:
+                found = replace(found, calibration=calibrate.kept(self._settings.home, found))
+        return gpus.completed(found)
+
+    async def _machine_for(self, wish: Wish, *, measure: bool) -> Hardware:
+        if wish.on is None:
+            return await self.machine(measure=measure)
+        card = gpus.find(wish.on)
+        if card is None:
+            raise CardNotFound(name=wish.on[:100], nearest=", ".join(gpus.nearest(wish.on)))
+        return gpus.machine_with(card, vram_gib=gpus.asked_vram(wish.on))
+
+    # -- facts --
+
+    async def known(self, text: str, *, badge: bool = False) -> Known:
+        """The facts of what a person named: a model of the library, a file, or a variant on the Hub."""
+        ref = ModelRef.parse(text)
+        if ref.kind == "file":
+            return await self._of_files(ref.name, _shards(Path(ref.name).expanduser().absolute()))
+        try:
+            model = self._library.ready(str(ref))
+        except ModelNotFound:
+            if ref.kind != "hub":
+                raise
+        else:
+            return await self._of_files(model.name, model.files)
+        repository = await self._hub.describe(ref)
+        return await self._of_variant(repository, choose(repository, ref), badge=badge)
+
+    async def _of_files(self, name: str, files: Sequence[Path]) -> Known:
+        key = "|".join(f"{p}:{p.stat().st_size}:{p.stat().st_mtime_ns}" for p in files)
+        if key not in self._headers:
+            sources = {p.name: formats.LocalBytes(p) for p in files}
+            facts = await formats.read(sources, vocabularies=self._vocabularies)
+            self._keep(key, Known(name, facts.quantisation, facts, 0, 0, sources))
+        return self._headers[key]
+
+    async def _of_variant(self, repository: Repository, variant: Variant, *, badge: bool = False) -> Known:
+        key = f"{repository.id}@{repository.commit}:{variant.label}{'?' if badge else ''}"
+        if key not in self._headers:
+            ranged = {f.path: self._ranged(repository, f.path, variant) for f in variant.files}
+            sources = {path: _Remembered(source) for path, source in ranged.items()}
+            facts = await formats.read(sources, badge=badge, vocabularies=self._vocabularies)
+            spent = sum(s.bytes_fetched for s in ranged.values()), sum(s.requests for s in ranged.values())
+            name = f"{repository.id}:{variant.label}"
+            self._keep(key, Known(name, variant.label, facts, *spent, sources, repository))
+        return self._headers[key]
+
+    def _keep(self, key: str, known: Known) -> None:
+        while len(self._headers) >= _HEADERS_KEPT:
+            del self._headers[next(iter(self._headers))]
+        self._headers[key] = known
+
+    def _ranged(self, repository: Repository, path: str, variant: Variant) -> formats.RangedBytes:
+        file = next(f for f in variant.files if f.path == path)
+        wanted = self._hub.wanted(repository, file, self._settings.models / file.path)
+        return formats.RangedBytes(self._client, wanted.url, file.size_bytes, headers=wanted.headers)
+
+    # -- opinions --
+
+    async def fit(self, text: str, wish: Wish, *, ask_engine: bool = True) -> Opinion:
+        """The report of one file: the formula's, corrected by the engine's own count where the two differ."""
+        known = await self.known(text)
+        machine = await self._machine_for(wish, measure=known.facts.format == "gguf")
+        report = self.report(known.facts, machine, wish)
+        answer = None
+        if ask_engine and wish.on is None and known.facts.format == "gguf" and report.gpu_layers == 0:
+            answer = await self._ask_engine(known, wish)
+            report = _corrected(report, answer)
+        judged = known.facts.format == "gguf" and report.verdict != "unknown"
+        return Opinion(
+            known,
+            report,
+            answer,
+            fitting.rules_of_thumb(known.facts, wish.context) if judged else (),
+            gpus.advise(known.facts, machine, context=wish.context) if judged and wish.on is None else None,
+            self._past(known.name),
+        )
+
+    def report(self, facts: Facts, machine: Hardware, wish: Wish) -> FitReport:
+        """The formula's report, narrowed by the runs seen on this machine."""
+        return fitting.fit(
+            facts,
+            machine,
+            context=wish.context,
+            kv_type_k=wish.kv_type,
+            kv_type_v=wish.kv_type,
+            slots=wish.slots,
+            measured=self._measured() if wish.on is None else (),
+            busy=_busy() if wish.on is None else None,
+        )
+
+    async def _ask_engine(self, known: Known, wish: Wish) -> probe.ProbeAnswer:
+        with tempfile.TemporaryDirectory(prefix="domicile-probe-") as folder:
+            file = Path(folder) / "probe.gguf"
+            try:
+                await formats.rewrite_probe(known.sources, file, self._vocabularies)
+            except DomicileError as trouble:
+                return probe.ProbeAnswer(trouble=Reason("probe.refused", {"said": trouble.code}))
+            return await probe.ask_engine(
+                file,
+                context=wish.context * wish.slots,
+                slots=wish.slots,
+                kv_k=wish.kv_type,
+                kv_v=wish.kv_type,
+            )
+
+    async def table(self, ref: ModelRef, wish: Wish) -> Table:
+        """Every variant of a repository, for the price of one 64 KB range."""
+        repository = await self._hub.describe(ref)
+        models = [v for v in repository.variants if v.role == "model" and not v.missing]
+        machine = await self._machine_for(wish, measure=True)
+        if not models:
+            return Table(repository, (), None, Reason("best_none", {"label": None, "need": None}), 0, 0)
+        smallest = min(models, key=lambda v: v.size_bytes)
+        badge = await self._of_variant(repository, smallest, badge=True)
+        facts = {
+            v.label: replace(for_size(badge.facts, v.size_bytes), quantisation=v.quantisation) for v in models
+        }
+        choice = fitting.best(facts, machine, context=wish.context)
+        rows = tuple(
+            Row(v, choice.reports[v.label], quality.bits(v.label, facts[v.label]), quality.loss(v.label, facts[v.label]))
+            for v in sorted(models, key=lambda v: v.size_bytes)
+        )
+        return Table(repository, rows, choice.best, choice.reason, badge.fetched_bytes, badge.requests)
+
+    async def cards(self, text: str, wish: Wish) -> tuple[gpus.Candidate, ...]:
+        """Which cards of the table run this model."""
+        known = await self.known(text)
+        return gpus.cards_for(known.facts, context=wish.context, kv_type_k=wish.kv_type, kv_type_v=wish.kv_type)
+
+    # -- what came of it --
+
+    def remember(
+        self, model: Installed, facts: Facts, report: FitReport, actual_bytes: int, rate: float | None
+    ) -> None:
+        """Keep a run: what was predicted and what it took."""
+        touched = speed.touched_bytes(facts)
+        with self._database.write() as w:
+            w.execute(
+                "INSERT INTO runs (model, context, predicted_bytes, actual_bytes, tokens_per_second, touched_bytes,"
+                " layers, family, device, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    model.name,
+                    report.context,
+                    report.total_bytes,
+                    actual_bytes,
+                    rate,
+                    touched,
+                    len(facts.layers),
+                    speed.family(facts.quantisation),
+                    "cpu",
+                    time.time(),
+                ),
+            )
+
+    def _past(self, name: str) -> Past | None:
+        rows = self._database.read("SELECT * FROM runs WHERE model = ? ORDER BY at DESC LIMIT 1", name)
+        if not rows:
+            return None
+        row = rows[0]
+        return Past(row["predicted_bytes"], row["actual_bytes"], row["tokens_per_second"], row["context"], row["at"])
+
+    def _measured(self) -> tuple[speed.Measured, ...]:
+        rows = self._database.read(
+            "SELECT * FROM runs WHERE tokens_per_second IS NOT NULL AND touched_bytes IS NOT NULL"
+            " ORDER BY at DESC LIMIT 50"
+        )
+        return tuple(
+            speed.Measured(r["touched_bytes"], r["layers"], r["tokens_per_second"], r["family"], r["device"])
+            for r in rows
+        )
+
+
+class _Remembered:
+    """A source whose bytes are fetched once: the facts and the probe are made from the same ranges."""
+
+    def __init__(self, source: formats.Source) -> None:
+        self._source = source
+        self._pieces: list[tuple[int, bytes]] = []
+
+    @property
+    def size_bytes(self) -> int:
+        return self._source.size_bytes
+
+    async def read(self, offset: int, length: int) -> bytes:
+        found = bytearray()
+        for start, piece in self._pieces:  # in order; a parser reads forward
+            place = offset + len(found)
+            if start <= place < start + len(piece) and len(found) < length:
+                found += piece[place - start : place - start + length - len(found)]
+        if len(found) < length:
+            place = offset + len(found)
+            fresh = await self._source.read(place, length - len(found))
+            self._pieces.append((place, fresh))
+            self._pieces.sort(key=lambda p: p[0])
+            found += fresh
+        return bytes(found)
+
+
+def _corrected(report: FitReport, answer: probe.ProbeAnswer) -> FitReport:
+    """Where formula and engine differ the engine wins, and the difference is said."""
+    if answer.trouble is not None:
+        return replace(report, why=(*report.why, Reason("engine_silent", {"said": answer.trouble.key})))
+    if answer.kv_bytes is None or answer.compute_bytes is None or report.total_bytes is None:
+        return report
+    compute = answer.compute_bytes + (answer.output_bytes or 0)
+    kv, state = answer.kv_bytes, answer.state_bytes or 0
+    ours = (report.kv_bytes or 0) + (report.state_bytes or 0) + (report.compute_bytes or 0)
+    difference = kv + state + compute - ours
+    reason = Reason("engine_agrees", {}) if abs(difference) < 1 << 20 else Reason("engine_differs", {"by": difference})
+    return replace(
+        report,
+        kv_bytes=kv,
+        state_bytes=state,
+        compute_bytes=compute,
+        total_bytes=report.total_bytes + difference,
+        why=(*report.why, reason),
+    )
+
+
+def _shards(path: Path) -> tuple[Path, ...]:
+    """The file, or every shard of the model whose first one was named. Raises `ModelFileMissing`."""
+    if not path.is_file():
+        raise ModelFileMissing(name=path.name, path=str(path))
+    hint = names.read(path.name)
+    if hint.shard is None:
+        return (path,)
+    family = [p for p in path.parent.iterdir() if (n := names.read(p.name)).stem == hint.stem and n.shard]
+    return tuple(sorted(family, key=lambda p: names.read(p.name).shard or (0, 0)))
+
+
+def _busy() -> float | None:
+    """Threads of other programs that are ready to run, for each core (the load of the last minute)."""
+    try:
+        return os.getloadavg()[0] / (os.cpu_count() or 1)
+    except OSError:
+        return None
