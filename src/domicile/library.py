@@ -15,10 +15,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from domicile import names
 from domicile.config import Settings
 from domicile.db import Database
 from domicile.errors import BadModelFile, ModelFileMissing, ModelNotFound
-from domicile.types import EMBEDDED, Installed, ModelRef
+from domicile.types import EMBEDDED, Installed, ModelRef, RemoteFile
 
 EMBEDDED_FILE = Path(__file__).parent / "graine" / "graine.gguf"
 _ACTIVE = "active_model"
@@ -30,7 +31,7 @@ class Library:
     def __init__(self, settings: Settings, database: Database) -> None:
         self._settings = settings
         self._database = database
-        if database.set_aside is not None:
+        if database.new:
             self._rebuild()
 
     # -- reading --
@@ -144,25 +145,30 @@ class Library:
                 _drop_empty(path.parent, self._settings.models)
         return freed
 
-    # -- a damaged database --
+    # -- a damaged or lost database --
 
     def _rebuild(self) -> None:
-        """Enter again every model that lies under our own folder, by its place: models/org/repo/file."""
+        """Enter again every whole model under our own folder, by its place: models/org/repo/file."""
         store = self._settings.models
-        for first in sorted(store.glob("*/*/**/*.gguf")) if store.is_dir() else ():
-            organisation, repo, *rest = first.relative_to(store).parts
-            name = "/".join([organisation, repo, *rest])
-            self.add(
-                Installed(
-                    name,
-                    first,
-                    "gguf",
-                    first.stat().st_size,
-                    "hub",
-                    files=(first,),
-                    repository=f"{organisation}/{repo}",
-                )
-            )
+        for folder in sorted(store.glob("*/*/")) if store.is_dir() else ():
+            repository = "/".join(folder.relative_to(store).parts)
+            found = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() == ".gguf" and p.is_file()]
+            files = [RemoteFile(p.relative_to(folder).as_posix(), p.stat().st_size) for p in found]
+            for variant in names.variants(files):
+                if not variant.missing:
+                    paths = tuple(folder.joinpath(*f.path.split("/")) for f in variant.files)
+                    self.add(
+                        Installed(
+                            f"{repository}:{variant.label}",
+                            paths[0],
+                            "gguf",
+                            variant.size_bytes,
+                            "hub",
+                            files=paths,
+                            repository=repository,
+                            quantisation=variant.quantisation,
+                        )
+                    )
 
 
 def folder_of(settings: Settings, repository: str) -> Path:
