@@ -10,7 +10,6 @@ import pytest
 from domicile import jobs as module
 from domicile.errors import DomicileError, JobNotFound, NoRoom
 from domicile.jobs import Jobs, Progress
-from domicile.types import Job
 
 pytestmark = pytest.mark.anyio
 
@@ -86,7 +85,7 @@ async def test_the_states_of_a_job_are_numbered_without_a_gap(house_jobs: Jobs) 
     job = house_jobs.start("pull", "x", work)
     seen = [(number, state) async for number, state in house_jobs.follow(job.id)]
     assert [number for number, _ in seen] == list(range(1, len(seen) + 1))
-    assert [state.step for _, state in seen if state.step][0] == "resolve"
+    assert next(state.step for _, state in seen if state.step) == "resolve"
     assert seen[-2][1].downloaded_bytes == 100
     assert seen[-1][1].status == "done"
 
@@ -212,9 +211,7 @@ async def test_old_jobs_are_forgotten_and_running_ones_never(house_jobs: Jobs, m
     monkeypatch.setattr(module, "KEPT_JOBS", 3)
     gate = Gate()
     running = house_jobs.start("pull", "runs", gate.work)
-    over: list[Job] = []
-    for number in range(6):
-        over.append(await house_jobs.wait(house_jobs.start("pull", str(number), _nothing).id))
+    over = [await house_jobs.wait(house_jobs.start("pull", str(n), _nothing).id) for n in range(6)]
     ids = [job.id for job in house_jobs.list()]
     assert len(ids) == 3
     assert running.id in ids
