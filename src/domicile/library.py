@@ -39,8 +39,9 @@ class Library:
     def list(self) -> list[Installed]:
         """Every model, the active one first, then by name."""
         rows = self._database.read("SELECT * FROM models")
-        active = self._database.kept(_ACTIVE) or EMBEDDED
         models = [_embedded(), *(_installed(row) for row in rows)]
+        kept = self._database.kept(_ACTIVE)
+        active = kept if any(m.name == kept for m in models) else EMBEDDED
         marked = [replace(m, active=m.name == active) for m in models]
         return sorted(marked, key=lambda m: (not m.active, m.name.lower()))
 
@@ -102,10 +103,11 @@ class Library:
     def add_file(self, path: Path) -> Installed:
         """Enter a file where it lies, without copying it. Raises `BadModelFile` when it is no GGUF."""
         path = path.expanduser().absolute()
-        if not path.is_file():
-            raise ModelFileMissing(name=path.name, path=str(path))
-        with path.open("rb") as opened:
-            magic = opened.read(4)
+        try:
+            with path.open("rb") as opened:
+                magic = opened.read(4)
+        except (OSError, ValueError) as trouble:  # not there, a folder, not for us to read, a name no file can have
+            raise ModelFileMissing(name=path.name[:200], path=str(path)[:500]) from trouble
         if magic != b"GGUF":
             raise BadModelFile(name=path.name, reason="magic", problem=repr(magic))
         known = self.list()
@@ -137,12 +139,13 @@ class Library:
         with self._database.write() as w:
             w.execute("DELETE FROM models WHERE name = ?", (model.name,))
         shared = {path for other in self.list() for path in other.files}
-        freed = 0
+        freed, store = 0, self._settings.models.resolve()
         for path in model.files:
-            if path not in shared and path.is_relative_to(self._settings.models) and path.is_file():
+            folder = path.parent.resolve()  # neither `..` nor a link leads out of the store
+            if path not in shared and folder.is_relative_to(store) and path.is_file():
                 freed += path.stat().st_size
                 path.unlink()
-                _drop_empty(path.parent, self._settings.models)
+                _drop_empty(folder, store)
         return freed
 
     # -- a damaged or lost database --
