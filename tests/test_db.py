@@ -135,8 +135,8 @@ def test_a_transaction_that_fails_leaves_nothing(tmp_path: Path) -> None:
 def _filled(tmp_path: Path) -> Path:
     path = tmp_path / "home" / "domicile.db"
     database = Database(path)
-    for number in range(200):
-        database.keep(f"key-{number}", "x" * 300)
+    with database.write() as w:
+        w.executemany("INSERT INTO kept VALUES (?, ?)", [(f"key-{number}", "x" * 300) for number in range(200)])
     database.close()
     assert not path.with_name("domicile.db-wal").exists()
     return path
