@@ -36,7 +36,7 @@ def _port(value: object) -> int:
 
 
 def _names(value: object) -> tuple[str, ...]:
-    items = value if isinstance(value, list) else str(value).split(",")
+    items = value if isinstance(value, (list, tuple)) else str(value).split(",")
     return tuple(str(item).strip() for item in items if str(item).strip())
 
 
@@ -194,13 +194,14 @@ def load(environ: Mapping[str, str] = os.environ, **overrides: Any) -> Settings:
         raise BadField(field=unknown[0], problem=f"config.toml: {', '.join(s.name for s in SETTINGS)}")
     values: dict[str, Any] = {}
     for setting in SETTINGS:
-        if overrides.get(setting.name) is not None:
-            values[setting.name] = overrides[setting.name]
-            continue
-        given: object = environ.get(setting.env) or table.get(setting.name)
+        places = (
+            (setting.name, overrides.get(setting.name)),
+            (setting.env, environ.get(setting.env) or None),
+            (str(file), table.get(setting.name)),
+        )
+        where, given = next((p for p in places if p[1] is not None), ("", None))
         try:
             values[setting.name] = setting.default if given is None else setting.read(given)
         except ValueError as trouble:
-            where = setting.env if environ.get(setting.env) else str(file)
             raise BadField(field=where, problem=repr(given)) from trouble
     return Settings(home=home, **values)
