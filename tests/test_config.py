@@ -139,6 +139,13 @@ def test_a_bad_value_in_the_file_is_refused_naming_the_file(home: Path, line: st
     assert refused.value.facts["field"] == str(home / "config.toml")
 
 
+def test_a_bad_value_of_the_command_line_is_refused_naming_the_setting(home: Path) -> None:
+    for port in (-1, 65536):
+        with pytest.raises(BadField) as refused:
+            load({"DOMICILE_HOME": str(home)}, port=port)
+        assert refused.value.facts["field"] == "port"
+
+
 def test_an_unknown_key_in_the_file_is_refused_with_those_that_exist(home: Path) -> None:
     with pytest.raises(BadField) as refused:
         _read(home, "prot = 1234")
@@ -199,9 +206,8 @@ def test_every_setting_has_its_sentence_its_field_and_its_own_variable() -> None
 
 def test_every_default_is_what_reading_it_gives() -> None:
     for setting in SETTINGS:
-        if not isinstance(setting.default, tuple):
-            assert setting.read(setting.default) == setting.default
-            assert type(setting.read(setting.default)) is type(setting.default)
+        assert setting.read(setting.default) == setting.default
+        assert type(setting.read(setting.default)) is type(setting.default)
 
 
 def test_what_must_stay_secret_is_marked() -> None:

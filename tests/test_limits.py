@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import httpx2
@@ -406,13 +406,14 @@ def test_a_prompt_that_cannot_be_read_is_refused_naming_the_field(data: dict[str
 
 @pytest.mark.parametrize(("data", "field"), SAMPLING, ids=[str(d)[:40] for d, _ in SAMPLING])
 def test_a_wish_beyond_its_bounds_is_refused_naming_the_field(data: dict[str, Any], field: str) -> None:
-    for check in (
-        lambda: asking.check_sampling(data),
-        lambda: asking.check_chat({"messages": HI, **data}),
-        lambda: asking.check_prompt({"prompt": "hi", **data}),
-    ):
+    checks: tuple[tuple[Callable[[Mapping[str, Any]], None], dict[str, Any]], ...] = (
+        (asking.check_sampling, {}),
+        (asking.check_chat, {"messages": HI}),
+        (asking.check_prompt, {"prompt": "hi"}),
+    )
+    for check, needed in checks:
         with pytest.raises(DomicileError) as refused:
-            check()
+            check({**needed, **data})
         assert _field_of(refused.value) == field
         assert len(str(refused.value.facts.get("problem", ""))) <= 80
 
