@@ -8,6 +8,7 @@ number it saw. Knows nothing of what the work is.
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 import traceback
 import uuid
@@ -112,6 +113,7 @@ class Jobs:
             entry.change(status="failed", speed=None, completed_at=time.time(), error=shown)
         except Exception:  # noqa: BLE001 - the one edge of a job: what is not ours is a bug, shown with its trace
             incident = uuid.uuid4().hex[:8]
+            print(f"[{incident}] ", end="", file=sys.stderr)
             traceback.print_exc()
             shown = self._describe(Bug(incident=incident))
             entry.change(status="failed", speed=None, completed_at=time.time(), error=shown)
@@ -141,6 +143,8 @@ class Jobs:
         if entry.task is not None and not entry.job.over:
             entry.task.cancel()
             await asyncio.wait([entry.task])
+            if not entry.job.over:  # cancelled before its first step: none of it has run
+                entry.change(status="cancelled", completed_at=time.time())
         return entry.job
 
     async def follow(self, job_id: str, after: int = 0) -> AsyncIterator[tuple[int, Job]]:
