@@ -1,4 +1,5 @@
-"""Write `docs/reference/` from the code: the command line, the API, the settings and the errors, in two languages.
+"""Write `docs/reference/` from the code: the command line, the API, the settings and the errors, in two languages;
+and the table of modules in `CONTRIBUTING.md`.
 
     python tools/reference.py            write what has changed
     python tools/reference.py --check    exit 1 and name what is stale
@@ -9,6 +10,7 @@ locale; adds no fact of its own but the names of the exit statuses, which the tr
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
 import math
@@ -26,7 +28,10 @@ from domicile.web import ROUTES, Route
 from domicile.web.openapi import BODIES
 from domicile.web.trouble import _CODES as OPENAI_CODES
 
-FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "docs" / "reference"
+PACKAGE = Path(cli.__file__).parent
+LAYOUT = ROOT / "CONTRIBUTING.md"
 
 _WORDS: Mapping[str, Mapping[str, str]] = json.loads(Path(__file__).with_suffix(".json").read_text("utf-8"))
 
@@ -275,6 +280,27 @@ def _plain(text: str) -> str:
     return "".join(shown)
 
 
+# -- the layout --
+
+
+def layout() -> str:
+    """CONTRIBUTING.md, with the table of modules as they describe themselves."""
+    before, _, rest = LAYOUT.read_text("utf-8").partition("<!-- layout -->")
+    after = rest.partition("<!-- /layout -->")[2]
+    rows = [(f"`{path.relative_to(PACKAGE)}`", _first_sentence(path)) for path in modules()]
+    return f"{before}<!-- layout -->\n{_table(('Module', ''), rows)}\n<!-- /layout -->{after}"
+
+
+def modules() -> list[Path]:
+    """Every module of the package, folders after the files beside them."""
+    return sorted(PACKAGE.rglob("*.py"), key=lambda p: (p.parent != PACKAGE, p))
+
+
+def _first_sentence(path: Path) -> str:
+    text = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
+    return re.split(r"(?<=\.)\s", " ".join(text.split("\n\n")[0].split()), maxsplit=1)[0]
+
+
 # -- writing --
 
 PAGES: Mapping[str, Callable[[str], Iterator[str]]] = {
@@ -287,11 +313,12 @@ PAGES: Mapping[str, Callable[[str], Iterator[str]]] = {
 
 def pages() -> dict[Path, str]:
     """Every file of the reference and what it should hold."""
-    return {
+    reference = {
         FOLDER / (f"{name}.md" if lang == "en" else f"{name}.{lang}.md"): "\n\n".join(page(lang)) + "\n"
         for name, page in PAGES.items()
         for lang in i18n.LANGUAGES
     }
+    return {**reference, LAYOUT: layout()}
 
 
 def main() -> None:
@@ -299,12 +326,12 @@ def main() -> None:
     stale = [p for p, text in wanted.items() if not p.is_file() or p.read_text("utf-8") != text]
     if "--check" in sys.argv[1:]:
         for path in stale:
-            print(f"stale: docs/reference/{path.name} (make docs)", file=sys.stderr)
+            print(f"stale: {path.relative_to(ROOT)} (make docs)", file=sys.stderr)
         raise SystemExit(1 if stale else 0)
     FOLDER.mkdir(parents=True, exist_ok=True)
     for path in stale:
         path.write_text(wanted[path], "utf-8")
-        print(f"docs/reference/{path.name}")
+        print(path.relative_to(ROOT))
 
 
 if __name__ == "__main__":
