@@ -1,7 +1,8 @@
 """A client that asks several streamed chats at once and says when each token came. A process of its own.
 
 Reads one JSON line on stdin for each volley (`url`, `key`, `model`, `prompts`, `tokens`, `cached`) and answers with
-one on stdout (`streams`: seconds from the request to the first and to the last token, and how many tokens).
+one on stdout (`streams`: the moments of the request, of the first and of the last token, how many tokens, and the
+speed the engine itself reports).
 Plain asyncio over TCP, nothing of ours: whatever it costs, it costs both sides of a comparison alike.
 """
 
@@ -51,7 +52,7 @@ async def ask(volley: dict[str, Any], prompt: str) -> dict[str, float]:
 async def _follow(reader: asyncio.StreamReader) -> dict[str, float]:
     """The moments of the first and the last token. Chunk sizes of the encoding are lines that do not begin a datum."""
     first = last = 0.0
-    tokens = 0
+    tokens, own = 0, 0.0
     while line := await reader.readline():
         if not line.startswith(b"data: {"):
             continue
@@ -64,7 +65,8 @@ async def _follow(reader: asyncio.StreamReader) -> dict[str, float]:
             first, last = first or now, now
         if chunk.get("usage"):
             tokens = chunk["usage"]["completion_tokens"]
-    return {"first": first, "last": last, "tokens": tokens}
+        own = (chunk.get("timings") or {}).get("predicted_per_second", own)
+    return {"first": first, "last": last, "tokens": tokens, "own": own}
 
 
 async def volleys() -> None:
