@@ -211,6 +211,7 @@ def settings_page(lang: str) -> Iterator[str]:
 _KINDS: Mapping[Callable[[object], Any], str] = {
     config._text: "text",
     config._count: "number",
+    config._port: "number",
     config._names: "list",
     config.seconds: "duration",
     config.byte_count: "size",
