@@ -40,8 +40,8 @@ class Library:
         """Every model, the active one first, then by name."""
         rows = self._database.read("SELECT * FROM models")
         models = [_embedded(), *(_installed(row) for row in rows)]
-        kept = self._database.kept(_ACTIVE)
-        active = kept if any(m.name == kept for m in models) else EMBEDDED
+        chosen = self._database.kept(_ACTIVE)
+        active = chosen if any(m.name == chosen for m in models) else EMBEDDED
         marked = [replace(m, active=m.name == active) for m in models]
         return sorted(marked, key=lambda m: (not m.active, m.name.lower()))
 
