@@ -90,6 +90,7 @@ class Jobs:
     def __init__(self, describe: Callable[[DomicileError], Mapping[str, object]]) -> None:
         self._describe = describe
         self._entries: dict[str, _Entry] = {}
+        self._closing = False
 
     def start(self, kind: str, model: str, work: Work) -> Job:
         """Start the work, or join the job that does it already."""
@@ -107,7 +108,11 @@ class Jobs:
         try:
             result = await work(Progress(entry.change))
         except asyncio.CancelledError:
-            entry.change(status="cancelled", speed=None, completed_at=time.time())
+            if self._closing:
+                shown = self._describe(ShuttingDown())
+                entry.change(status="failed", speed=None, completed_at=time.time(), error=shown)
+            else:
+                entry.change(status="cancelled", speed=None, completed_at=time.time())
         except DomicileError as error:
             shown = self._describe(error)
             entry.change(status="failed", speed=None, completed_at=time.time(), error=shown)
@@ -168,6 +173,7 @@ class Jobs:
 
     async def close(self) -> None:
         """Stop everything that runs: the house is closing."""
+        self._closing = True
         running = [e.task for e in self._entries.values() if e.task is not None and not e.task.done()]
         for task in running:
             task.cancel()

@@ -33,12 +33,12 @@ def conversation(facts: list[Fact], never: set[str], rng: Random) -> list[Messag
     weights = [fact.weight for fact in facts]
     messages: list[Message] = []
     kind = rng.random()
-    turns = 1 if kind < 0.78 else rng.randint(2, 4)
-    if rng.random() < 0.22:
+    turns = 1 if kind < 0.88 else rng.randint(2, 4)
+    if rng.random() < 0.15:
         long = rng.random()
-        sentences = 1 if long < 0.6 else rng.randint(2, 6) if long < 0.93 else rng.randint(15, 90)
+        sentences = 1 if long < 0.6 else rng.randint(2, 6) if long < 0.97 else rng.randint(15, 90)
         messages.append({"role": "system", "content": phrasing.system(rng, sentences)})
-    if rng.random() < 0.006:
+    if rng.random() < 0.002:
         turns = rng.randint(8, 20)
     lang = rng.choice(LANGUAGES)
     for _ in range(turns):
@@ -63,7 +63,7 @@ def generate(count: int, seed: int = SEED) -> Iterator[list[Message]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("/tmp/graine/corpus.jsonl"))
-    parser.add_argument("--count", type=int, default=70_000)
+    parser.add_argument("--count", type=int, default=220_000)
     options = parser.parse_args()
     options.out.parent.mkdir(parents=True, exist_ok=True)
     never, asked = forbidden(), set[str]()

@@ -7,13 +7,14 @@ around a question (see `phrasing`) or about training.
 Format, one item a line, items of a list separated by " ; ", `{a|b}` is a choice:
 `== id`, then `k fr:` the key pattern (a regular expression), `s` noun phrases to define, `h` verb
 phrases to explain, `q` whole questions, `a` the answer, and optionally `w` a weight.
-A repeated line goes on with its list.
+A repeated line goes on with its list. `questions/*.txt` holds more questions to the same facts, each
+written out by hand: `== id`, then `fr: question` and `en: question`.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -29,6 +30,8 @@ class Side:
     subjects: tuple[str, ...] = ()
     actions: tuple[str, ...] = ()
     questions: tuple[str, ...] = ()
+    written: tuple[str, ...] = ()
+    """Whole questions without choices, from `questions/*.txt`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,26 @@ def parse(text: str, family: str) -> list[Fact]:
     return [draft.finish(family) for draft in drafts]
 
 
+def written(folder: Path) -> dict[str, dict[str, list[str]]]:
+    """Questions written by hand, by fact and language. Raises ValueError on a line that is not one."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for path in sorted(folder.glob("*.txt")):
+        current: dict[str, list[str]] | None = None
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if line.startswith("== "):
+                current = found.setdefault(line[3:].strip(), {lang: [] for lang in LANGUAGES})
+            elif current is not None and (match := re.fullmatch(r"(fr|en): ?(.+)", line)):
+                current[match[1]].append(match[2].strip())
+            elif line.strip():
+                raise ValueError(f"{path.name}, line {number}: not a question: {line!r}")
+    return found
+
+
+def _with(fact: Fact, questions: dict[str, list[str]]) -> Fact:
+    sides = {lang: replace(side, written=tuple(questions[lang])) for lang, side in fact.sides.items()}
+    return replace(fact, sides=sides)
+
+
 def holds(key: str, answer: str) -> bool:
     """Whether an answer states the fact whose key pattern this is."""
     return re.search(key, answer, re.IGNORECASE) is not None
@@ -95,6 +118,10 @@ def load(folder: Path = HERE / "facts") -> list[Fact]:
     for path in sorted(folder.glob("*.facts")):
         facts += parse(path.read_text(encoding="utf-8"), path.stem)
     facts += tables.facts()
+    more = written(HERE / "questions")
+    if strangers := more.keys() - {fact.id for fact in facts}:
+        raise ValueError(f"questions to facts that do not exist: {sorted(strangers)}")
+    facts = [_with(fact, more[fact.id]) if fact.id in more else fact for fact in facts]
     seen: set[str] = set()
     for fact in facts:
         if fact.id in seen:

@@ -13,6 +13,10 @@ from random import Random
 from tools.graine.facts import Fact
 
 
+WRITTEN = 0.7
+"""How often a fact that has questions written by hand is asked by one of them, and not by a frame."""
+
+
 def wordset(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
@@ -255,6 +259,8 @@ def plain(fact: Fact, lang: str, rng: Random) -> str:
         thing = _unknown(lang, rng) if frames is DEFINE and rng.random() < 0.25 else rng.choice(pool[lang])
         text = rng.choice(frames[lang]).format(s=thing)
         return elide(text) if lang == "fr" else text
+    if side.written and rng.random() < WRITTEN:
+        return rng.choice(side.written)
     kinds: list[tuple[str, float]] = []
     if side.subjects:
         kinds.append(("define", 1.0))
@@ -309,6 +315,8 @@ def rough(text: str, lang: str, rng: Random) -> str:
         if words[at].casefold() in SMALL[lang] or rng.random() < 0.25:
             del words[at]
         text = " ".join(words)
+    if rng.random() < 0.25:  # whatever word is left out, the others must be enough
+        text = " ".join(word for word in text.split() if rng.random() > 0.18) or text
     if rng.random() < 0.22:
         text = f"{rng.choice(BEFORE[lang])} {text}"
     if rng.random() < 0.15:

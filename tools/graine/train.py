@@ -24,8 +24,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 SEED = 20261120
 LONGEST = 2048
-BLUR = 0.12
-SHORTENED, OPENING = 0.6, 8
+BLUR = 0.10
+SHORTENED, OPENING = 0.75, 8
 CONTEXT = 4096
 
 
@@ -40,7 +40,7 @@ def config() -> LlamaConfig:
         vocab_size=VOCABULARY,
         hidden_size=256,
         intermediate_size=640,
-        num_hidden_layers=6,
+        num_hidden_layers=4,
         num_attention_heads=8,
         num_key_value_heads=4,
         head_dim=32,
@@ -180,7 +180,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--init", type=Path, help="go on from this folder instead of random weights")
     parser.add_argument("--rate", type=float, default=1.0, help="multiplies both learning rates")
-    parser.add_argument("--batch-tokens", type=int, default=3072)
+    parser.add_argument("--batch-tokens", type=int, default=4096)
     options = parser.parse_args()
     train(
         options.corpus, options.tokenizer, options.out, options.steps, options.batch_tokens, options.init, options.rate

@@ -22,7 +22,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from domicile.app import House, open_house
 from domicile.config import Settings
-from domicile.errors import AlreadyOpen, PortTaken
+from domicile.errors import AlreadyOpen, BadField, PortTaken
 from domicile.web import build, doorplate
 from domicile.web.guard import digest_of, is_loopback, rules
 
@@ -77,6 +77,7 @@ async def open_door(settings: Settings, *, new_key: bool = False) -> AsyncIterat
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # nobody stands in front of us whose word on who called could be taken
             timeout_keep_alive=15,
             timeout_graceful_shutdown=_GRACE_S,
             backlog=2048,
@@ -127,6 +128,9 @@ def _listen(settings: Settings) -> socket.socket:
     try:
         listener.bind((settings.host.strip("[]"), settings.port))
         listener.listen(2048)
+    except socket.gaierror as trouble:
+        listener.close()
+        raise BadField(field="host", problem=f"{settings.host} ({trouble.strerror})") from trouble
     except OSError as trouble:
         listener.close()
         raise PortTaken(
