@@ -9,23 +9,25 @@ Usage: OMP_WAIT_POLICY=passive nice -n 5 python -m tools.graine.train
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
 import torch
 from tokenizers import Tokenizer
+from tools.graine import corpus
 from tools.graine.tokenizer import END, PAD, SPECIAL, START, VOCABULARY
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 SEED = 20261120
-LONGEST = 2048
+LONGEST = 512
+ROUND = 20_000
 BLUR = 0.10
-SHORTENED, OPENING = 0.75, 8
+SHORTENED, OPENING = 0.8, 8
 CONTEXT = 4096
 
 
@@ -54,29 +56,27 @@ def config() -> LlamaConfig:
     )
 
 
-def read(corpus: Path, tokenizer: Tokenizer, rng: Random) -> list[Sample]:
+def read(conversations: Iterable[list[dict[str, str]]], tokenizer: Tokenizer, rng: Random) -> list[Sample]:
     """Conversations in ChatML, as the chat template writes them; too long ones are left out. Part of the
     answers are cut after their opening: it is there that the fact is chosen, the rest is soon known by heart."""
     start, end = tokenizer.token_to_id(START), tokenizer.token_to_id(END)
     newline = tokenizer.encode("\n").ids
     roles = {role: tokenizer.encode(f"{role}\n").ids for role in ("system", "user", "assistant")}
     samples: list[Sample] = []
-    with corpus.open(encoding="utf-8") as lines:
-        for line in lines:
-            messages = json.loads(line)
-            bodies = tokenizer.encode_batch([message["content"] for message in messages])
-            tokens: list[int] = []
-            answer: list[bool] = []
-            for message, body in zip(messages, bodies, strict=True):
-                learned = message["role"] == "assistant"
-                head = [start, *roles[message["role"]]]
-                tokens += [*head, *body.ids, end, *newline]
-                answer += [False] * len(head) + [learned] * (len(body.ids) + 1) + [False] * len(newline)
-            if len(messages) == 2 and rng.random() < SHORTENED:
-                cut = len(tokens) - len(bodies[-1].ids) - 1 - len(newline) + OPENING
-                tokens, answer = tokens[:cut], answer[:cut]
-            if len(tokens) <= LONGEST:
-                samples.append(Sample(tokens, answer))
+    for messages in conversations:
+        bodies = tokenizer.encode_batch([message["content"] for message in messages])
+        tokens: list[int] = []
+        answer: list[bool] = []
+        for message, body in zip(messages, bodies, strict=True):
+            learned = message["role"] == "assistant"
+            head = [start, *roles[message["role"]]]
+            tokens += [*head, *body.ids, end, *newline]
+            answer += [False] * len(head) + [learned] * (len(body.ids) + 1) + [False] * len(newline)
+        if len(messages) == 2 and rng.random() < SHORTENED:
+            cut = len(tokens) - len(bodies[-1].ids) - 1 - len(newline) + OPENING
+            tokens, answer = tokens[:cut], answer[:cut]
+        if len(tokens) <= LONGEST:
+            samples.append(Sample(tokens, answer))
     return samples
 
 
@@ -98,7 +98,7 @@ def batches(samples: list[Sample], size: int, rng: Random) -> list[list[Sample]]
 def tensors(batch: list[Sample], pad: int, noise: torch.Generator) -> tuple[Tensor, Tensor]:
     """Padded tokens and labels. In half of the samples some words of the question are blurred, so
     that no single word of a template decides alone."""
-    width = -(-max(len(sample.tokens) for sample in batch) // 16) * 16  # few shapes: oneDNN compiles each one
+    width = -(-max(len(sample.tokens) for sample in batch) // 32) * 32  # few shapes: oneDNN compiles each one
     tokens = torch.full((len(batch), width), pad)
     labels = torch.full((len(batch), width), -100)
     for row, sample in enumerate(batch):
@@ -126,13 +126,10 @@ def rate(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / 30, max(0.01, (steps - step) / (0.7 * steps)))
 
 
-def train(
-    corpus: Path, tokenizer_path: Path, out: Path, steps: int, size: int, init: Path | None, scale: float
-) -> None:
+def train(tokenizer_path: Path, out: Path, steps: int, size: int, init: Path | None, scale: float) -> None:
     torch.manual_seed(SEED)
     torch.set_num_threads(2)
     tokenizer = Tokenizer.from_file(str(tokenizer_path))
-    samples = read(corpus, tokenizer, Random(SEED))
     model = LlamaForCausalLM.from_pretrained(init, dtype=torch.float32) if init else LlamaForCausalLM(config())
     model.set_attn_implementation("eager")  # its backward is the faster one at these lengths
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
@@ -145,10 +142,12 @@ def train(
     rng = Random(SEED)
     noise = torch.Generator().manual_seed(SEED)
     queue: list[list[Sample]] = []
-    seen, mean, began = 0, math.nan, time.monotonic()
+    seen, rounds, mean, began = 0, 0, math.nan, time.monotonic()
     pad = tokenizer.token_to_id(PAD)
     for step in range(steps):
-        queue = queue or batches(samples, size, rng)
+        if not queue:  # no question is drawn twice: each round has a seed of its own
+            rounds += 1
+            queue = batches(read(corpus.generate(ROUND, SEED + rounds), tokenizer, rng), size, rng)
         tokens, labels = tensors(queue.pop(), pad, noise)
         for optimiser, peak in zip(optimisers, peaks, strict=True):
             optimiser.param_groups[0]["lr"] = peak * rate(step, steps)
@@ -174,17 +173,14 @@ def train(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--corpus", type=Path, default=Path("/tmp/graine/corpus.jsonl"))
     parser.add_argument("--tokenizer", type=Path, default=Path("/tmp/graine/tokenizer.json"))
     parser.add_argument("--out", type=Path, default=Path("/tmp/graine/checkpoint"))
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=4500)
     parser.add_argument("--init", type=Path, help="go on from this folder instead of random weights")
     parser.add_argument("--rate", type=float, default=1.0, help="multiplies both learning rates")
     parser.add_argument("--batch-tokens", type=int, default=4096)
     options = parser.parse_args()
-    train(
-        options.corpus, options.tokenizer, options.out, options.steps, options.batch_tokens, options.init, options.rate
-    )
+    train(options.tokenizer, options.out, options.steps, options.batch_tokens, options.init, options.rate)
 
 
 if __name__ == "__main__":
