@@ -118,9 +118,9 @@ class House:
         """A model of the library, awake while the context lasts."""
         model = self.library.ready(name)
         async with self.runner.session(model, keep_alive_s) as awake:
-            if model.source != "embedded":
-                self.library.used(model.name)
             yield model, awake
+        if model.source != "embedded":
+            self.library.used(model.name)  # a commit takes milliseconds: the answer has left by now
 
     async def remove(self, name: str, *, force: bool = False) -> tuple[Installed, int]:
         """Put it to sleep, then forget it. Returns what it was, and the bytes freed."""

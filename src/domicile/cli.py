@@ -7,8 +7,8 @@ Hub or the network, 6 the disk, 7 an engine, 8 the house itself, 130 interrupted
 
 from __future__ import annotations
 
-import asyncio
 import os
+import shutil
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -21,7 +21,7 @@ from click.shell_completion import CompletionItem
 
 from domicile import __version__, i18n
 from domicile.config import Settings, load
-from domicile.errors import BadField, DomicileError
+from domicile.errors import BadField, BadName, DomicileError
 from domicile.output import Output
 from domicile.types import EMBEDDED, ModelRef
 
@@ -72,7 +72,9 @@ def command(
 
 
 def argument(name: str, **settings: Any) -> Callable[[str], click.Parameter]:
-    return lambda lang: click.Argument([name], metavar=i18n.say(lang, f"arg.{name}"), **settings)
+    shape = "[{}]" if not settings.get("required", settings.get("nargs") != -1) else "{}"
+    shape += "..." if settings.get("nargs") == -1 else ""
+    return lambda lang: click.Argument([name], metavar=shape.format(i18n.say(lang, f"arg.{name}")), **settings)
 
 
 def option(*names: str, **settings: Any) -> Callable[[str], click.Parameter]:
@@ -123,7 +125,7 @@ async def run(
     question = " ".join(prompt)
     piped = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.read()
     question = f"{question}\n\n{piped}".strip() if piped.strip() else question
-    if not question and not sys.stdin.isatty():
+    if not question and (sys.stdin is None or not sys.stdin.isatty()):
         raise BadField(field="prompt", problem="", reason="empty")
     options = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed}
     async with desk.house() as house:
@@ -146,8 +148,8 @@ async def _at_home(desk: Desk, house: Any, model: str | None) -> str:
         return str(next((m["name"] for m in models if m["active"] and not m["missing"]), EMBEDDED))
     ref = ModelRef.parse(model)
     if ref.kind == "file":
-        path = Path(ref.name).expanduser().absolute()
-        return str((await house.post("/domicile/models", {"path": str(path)}))["name"])
+        path = _path_of(ref)
+        return str((await house.post("/domicile/models", {"path": path}))["name"])
     try:
         return str((await house.get(of_model(str(ref))))["name"])
     except HouseSaid as missing:
@@ -155,6 +157,16 @@ async def _at_home(desk: Desk, house: Any, model: str | None) -> str:
             raise
     job = await _pull(desk, house, model)
     return str(job["result"]["name"])
+
+
+def _path_of(ref: ModelRef) -> str:
+    """The absolute path a person meant. Raises `BadName` where there is no such home or no such character."""
+    try:
+        path = str(Path(ref.name).expanduser().absolute())
+        path.encode()
+    except (RuntimeError, UnicodeEncodeError) as trouble:
+        raise BadName(name=ascii(ref.name), reason="control") from trouble
+    return path
 
 
 # -- models --
@@ -287,6 +299,14 @@ async def stop(desk: Desk, model: str, force: bool) -> None:
     desk.output.result(found, desk.output.say(key, name=found["name"]))
 
 
+def _own_command() -> str:
+    """How the person types our name: `domicile` where the shell finds it, else its path from here."""
+    if shutil.which("domicile"):
+        return "domicile"
+    own = Path(sys.argv[0])
+    return os.path.relpath(own) if own.name == "domicile" else f"{sys.executable} -m domicile"
+
+
 @command(
     "serve",
     option("--host"),
@@ -305,8 +325,8 @@ async def serve(desk: Desk, host: str | None, port: int | None, hello: bool, new
             sys.stdout.flush()
         else:
             desk.output.tell(say("serve.open", url=door.url, home=str(desk.settings.home)))
-            if door.new_key:
-                desk.output.tell(say("serve.key", made=door.new_key))
+            if door.new_key:  # said even in quiet mode: it is kept as a digest only, and shown this once
+                print(say("serve.key", made=door.new_key), file=sys.stderr)
         if hello:
             await _hello(desk, door.url, door.key)
         await door.closed.wait()
@@ -326,7 +346,7 @@ async def _hello(desk: Desk, url: str, key: str) -> None:
             await Talk(client, desk.output, EMBEDDED, None, {"temperature": 0}).once(question)
     except (HouseSaid, DomicileError) as trouble:
         _explain(desk.output, trouble)
-    desk.output.tell(say("serve.next", url=url, model=EMBEDDED))
+    desk.output.tell(say("serve.next", url=url, model=EMBEDDED, command=_own_command()))
 
 
 @command(
@@ -457,6 +477,8 @@ def _caller(work: _Work) -> Callable[..., None]:
     def call(context: click.Context, /, **values: Any) -> None:
         said = context.find_object(dict) or {}
         output = Output(said.get("lang") or _language([]), bool(said.get("json")), bool(said.get("quiet")))
+        import asyncio
+
         try:
             asyncio.run(_guarded(work, Desk(output), values))
         except KeyboardInterrupt:

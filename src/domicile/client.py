@@ -112,6 +112,7 @@ class Client:
                             return
             except httpx2.TransportError as trouble:
                 raise HouseSilent(url=self.url, problem=type(trouble).__name__) from trouble
+            await asyncio.sleep(0.5)  # the house closed the stream before the end: it may be closing
 
     async def chat(self, body: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
         """The chunks of a streamed chat, in OpenAI's shape."""

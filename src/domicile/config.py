@@ -28,8 +28,15 @@ def _count(value: object) -> int:
     return number
 
 
+def _port(value: object) -> int:
+    number = _count(value)
+    if number > 65535:
+        raise ValueError(value)
+    return number
+
+
 def _names(value: object) -> tuple[str, ...]:
-    items = value if isinstance(value, list) else str(value).split(",")
+    items = value if isinstance(value, (list, tuple)) else str(value).split(",")
     return tuple(str(item).strip() for item in items if str(item).strip())
 
 
@@ -38,13 +45,19 @@ def seconds(value: object) -> float:
     if isinstance(value, bool):
         raise ValueError(value)
     if isinstance(value, (int, float)):
-        return math.inf if value < 0 else float(value)
+        if value < 0 or value == math.inf:
+            return math.inf
+        if not value <= 1e15:  # longer than any clock counts, or NaN
+            raise ValueError(value)
+        return float(value)
     said = str(value).strip().lower()
     if said in {"forever", "inf", "always"}:
         return math.inf
     units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
     total, number = 0.0, ""
     rest = said.removeprefix("-")
+    if not rest:
+        raise ValueError(value)
     while rest:
         if rest[0].isdigit() or rest[0] == ".":
             number, rest = number + rest[0], rest[1:]
@@ -56,8 +69,6 @@ def seconds(value: object) -> float:
         number, rest = "", rest[len(unit) :]
     if number:
         total += float(number)
-    elif not said:
-        raise ValueError(value)
     return math.inf if said.startswith("-") else total
 
 
@@ -78,7 +89,10 @@ def byte_count(value: object) -> int:
     """Read a size: `1073741824`, `"8GiB"`, `"500 MB"`."""
     said = str(value).strip().lower().replace(" ", "").removesuffix("b").removesuffix("o")
     digits = said.rstrip("kmgti")
-    return _count(int(float(digits) * _UNITS[said[len(digits) :]]))
+    unit = said[len(digits) :]
+    if unit not in _UNITS or not digits or not math.isfinite(number := float(digits) * _UNITS[unit]):
+        raise ValueError(value)
+    return _count(int(number))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +108,7 @@ class Setting:
 
 SETTINGS: tuple[Setting, ...] = (
     Setting("host", "DOMICILE_HOST", "127.0.0.1"),
-    Setting("port", "DOMICILE_PORT", 11435, _count),
+    Setting("port", "DOMICILE_PORT", 11435, _port),
     Setting("lang", "DOMICILE_LANG", ""),
     Setting("api_key", "DOMICILE_API_KEY", "", secret=True),
     Setting("allowed_hosts", "DOMICILE_ALLOWED_HOSTS", (), _names),
@@ -158,7 +172,10 @@ def home_folder(environ: Mapping[str, str] = os.environ) -> Path:
     """The one folder all state lives under: `DOMICILE_HOME`, else where the system keeps such things."""
     named = environ.get("DOMICILE_HOME", "").strip()
     if named:
-        return Path(named).expanduser().absolute()
+        try:
+            return Path(named).expanduser().absolute()
+        except RuntimeError as trouble:  # ~somebody who has no home here
+            raise BadField(field="DOMICILE_HOME", problem=named) from trouble
     from platformdirs import user_data_path
 
     return user_data_path("domicile", appauthor=False)
@@ -177,13 +194,14 @@ def load(environ: Mapping[str, str] = os.environ, **overrides: Any) -> Settings:
         raise BadField(field=unknown[0], problem=f"config.toml: {', '.join(s.name for s in SETTINGS)}")
     values: dict[str, Any] = {}
     for setting in SETTINGS:
-        if overrides.get(setting.name) is not None:
-            values[setting.name] = overrides[setting.name]
-            continue
-        given: object = environ.get(setting.env) or table.get(setting.name)
+        places = (
+            (setting.name, overrides.get(setting.name)),
+            (setting.env, environ.get(setting.env) or None),
+            (str(file), table.get(setting.name)),
+        )
+        where, given = next((p for p in places if p[1] is not None), ("", None))
         try:
             values[setting.name] = setting.default if given is None else setting.read(given)
-        except (ValueError, KeyError) as trouble:
-            where = setting.env if environ.get(setting.env) else str(file)
+        except ValueError as trouble:
             raise BadField(field=where, problem=repr(given)) from trouble
     return Settings(home=home, **values)

@@ -2,7 +2,8 @@
 
 Write-ahead log and `synchronous=FULL`: what was acknowledged survives a kill -9 (measured: 1,087 writes, 0 lost).
 Several processes may hold it open; a writer waits up to ten seconds for another. A file that SQLite cannot read
-is set aside as `*.damaged-N`, and `set_aside` says so; the library rebuilds itself from the models' folder.
+is set aside as `*.damaged-N`, and `set_aside` says so; the library rebuilds itself from the models' folder. One
+that is locked, or on a disk that is full or fails, is refused and left alone: it may be whole.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from domicile.errors import HomeNotWritable
+
+BUSY_S = 10.0
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
 
 MIGRATIONS: tuple[str, ...] = (
     """
@@ -41,22 +45,21 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.set_aside: Path | None = None
+        self.new = False
+        """It was not there, or was empty: models in our folder may wait to be entered again."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = self._open(path)
         except sqlite3.DatabaseError as trouble:
-            if isinstance(trouble, sqlite3.OperationalError) and not path.exists():
-                raise HomeNotWritable(path=str(path.parent), problem=str(trouble)) from trouble
-            if "readonly" in str(trouble) or "unable to open" in str(trouble):
+            if getattr(trouble, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF not in _DAMAGED:
                 raise HomeNotWritable(path=str(path.parent), problem=str(trouble)) from trouble
             self.set_aside = self._put_aside(path)
             self._connection = self._open(path)
         except OSError as trouble:
             raise HomeNotWritable(path=str(path.parent), problem=trouble.strerror or str(trouble)) from trouble
 
-    @staticmethod
-    def _open(path: Path) -> sqlite3.Connection:
-        connection = sqlite3.connect(path, timeout=10, isolation_level=None)
+    def _open(self, path: Path) -> sqlite3.Connection:
+        connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
         try:
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA journal_mode=WAL")
@@ -74,6 +77,7 @@ class Database:
                             connection.execute(statement)
                 connection.execute(f"PRAGMA user_version={len(MIGRATIONS)}")
                 connection.execute("COMMIT")
+                self.new = done == 0
         except BaseException:
             connection.close()
             raise

@@ -18,7 +18,8 @@ An error knows its code, its HTTP status, the exit status of the command line an
     │   ├── HostRefused  OriginRefused
     │   └── KeyRequired           401
     ├── SourceTrouble             502  the place models come from
-    │   ├── HubUnreachable  HubAnswer  HubBusy
+    │   ├── HubUnreachable  HubAnswer
+    │   ├── HubBusy               503
     │   ├── TokenRefused          401
     │   ├── Gated                 403
     │   ├── RangeRefused               a part was asked for, something else came

@@ -8,6 +8,7 @@ number it saw. Knows nothing of what the work is.
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 import traceback
 import uuid
@@ -89,6 +90,7 @@ class Jobs:
     def __init__(self, describe: Callable[[DomicileError], Mapping[str, object]]) -> None:
         self._describe = describe
         self._entries: dict[str, _Entry] = {}
+        self._closing = False
 
     def start(self, kind: str, model: str, work: Work) -> Job:
         """Start the work, or join the job that does it already."""
@@ -106,12 +108,17 @@ class Jobs:
         try:
             result = await work(Progress(entry.change))
         except asyncio.CancelledError:
-            entry.change(status="cancelled", speed=None, completed_at=time.time())
+            if self._closing:
+                shown = self._describe(ShuttingDown())
+                entry.change(status="failed", speed=None, completed_at=time.time(), error=shown)
+            else:
+                entry.change(status="cancelled", speed=None, completed_at=time.time())
         except DomicileError as error:
             shown = self._describe(error)
             entry.change(status="failed", speed=None, completed_at=time.time(), error=shown)
         except Exception:  # noqa: BLE001 - the one edge of a job: what is not ours is a bug, shown with its trace
             incident = uuid.uuid4().hex[:8]
+            print(f"[{incident}] ", end="", file=sys.stderr)
             traceback.print_exc()
             shown = self._describe(Bug(incident=incident))
             entry.change(status="failed", speed=None, completed_at=time.time(), error=shown)
@@ -141,6 +148,8 @@ class Jobs:
         if entry.task is not None and not entry.job.over:
             entry.task.cancel()
             await asyncio.wait([entry.task])
+            if not entry.job.over:  # cancelled before its first step: none of it has run
+                entry.change(status="cancelled", completed_at=time.time())
         return entry.job
 
     async def follow(self, job_id: str, after: int = 0) -> AsyncIterator[tuple[int, Job]]:
@@ -164,6 +173,7 @@ class Jobs:
 
     async def close(self) -> None:
         """Stop everything that runs: the house is closing."""
+        self._closing = True
         running = [e.task for e in self._entries.values() if e.task is not None and not e.task.done()]
         for task in running:
             task.cancel()

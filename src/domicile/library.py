@@ -15,10 +15,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from domicile import names
 from domicile.config import Settings
 from domicile.db import Database
 from domicile.errors import BadModelFile, ModelFileMissing, ModelNotFound
-from domicile.types import EMBEDDED, Installed, ModelRef
+from domicile.types import EMBEDDED, Installed, ModelRef, RemoteFile
 
 EMBEDDED_FILE = Path(__file__).parent / "graine" / "graine.gguf"
 _ACTIVE = "active_model"
@@ -30,7 +31,7 @@ class Library:
     def __init__(self, settings: Settings, database: Database) -> None:
         self._settings = settings
         self._database = database
-        if database.set_aside is not None:
+        if database.new:
             self._rebuild()
 
     # -- reading --
@@ -102,10 +103,11 @@ class Library:
     def add_file(self, path: Path) -> Installed:
         """Enter a file where it lies, without copying it. Raises `BadModelFile` when it is no GGUF."""
         path = path.expanduser().absolute()
-        if not path.is_file():
-            raise ModelFileMissing(name=path.name, path=str(path))
-        with path.open("rb") as opened:
-            magic = opened.read(4)
+        try:
+            with path.open("rb") as opened:
+                magic = opened.read(4)
+        except (OSError, ValueError) as trouble:  # not there, a folder, not for us to read, a name no file can have
+            raise ModelFileMissing(name=path.name[:200], path=str(path)[:500]) from trouble
         if magic != b"GGUF":
             raise BadModelFile(name=path.name, reason="magic", problem=repr(magic))
         known = self.list()
@@ -137,33 +139,39 @@ class Library:
         with self._database.write() as w:
             w.execute("DELETE FROM models WHERE name = ?", (model.name,))
         shared = {path for other in self.list() for path in other.files}
-        freed = 0
+        freed, store = 0, self._settings.models.resolve()
         for path in model.files:
-            if path not in shared and path.is_relative_to(self._settings.models) and path.is_file():
+            folder = path.parent.resolve()  # neither `..` nor a link leads out of the store
+            if path not in shared and folder.is_relative_to(store) and path.is_file():
                 freed += path.stat().st_size
                 path.unlink()
-                _drop_empty(path.parent, self._settings.models)
+                _drop_empty(folder, store)
         return freed
 
-    # -- a damaged database --
+    # -- a damaged or lost database --
 
     def _rebuild(self) -> None:
-        """Enter again every model that lies under our own folder, by its place: models/org/repo/file."""
+        """Enter again every whole model under our own folder, by its place: models/org/repo/file."""
         store = self._settings.models
-        for first in sorted(store.glob("*/*/**/*.gguf")) if store.is_dir() else ():
-            organisation, repo, *rest = first.relative_to(store).parts
-            name = "/".join([organisation, repo, *rest])
-            self.add(
-                Installed(
-                    name,
-                    first,
-                    "gguf",
-                    first.stat().st_size,
-                    "hub",
-                    files=(first,),
-                    repository=f"{organisation}/{repo}",
-                )
-            )
+        for folder in sorted(store.glob("*/*/")) if store.is_dir() else ():
+            repository = "/".join(folder.relative_to(store).parts)
+            found = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() == ".gguf" and p.is_file()]
+            files = [RemoteFile(p.relative_to(folder).as_posix(), p.stat().st_size) for p in found]
+            for variant in names.variants(files):
+                if not variant.missing:
+                    paths = tuple(folder.joinpath(*f.path.split("/")) for f in variant.files)
+                    self.add(
+                        Installed(
+                            f"{repository}:{variant.label}",
+                            paths[0],
+                            "gguf",
+                            variant.size_bytes,
+                            "hub",
+                            files=paths,
+                            repository=repository,
+                            quantisation=variant.quantisation,
+                        )
+                    )
 
 
 def folder_of(settings: Settings, repository: str) -> Path:

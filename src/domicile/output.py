@@ -52,7 +52,7 @@ class Output:
         if not rows:
             self.tell(empty)
             return
-        cells = [[clean(c) for c in row] for row in rows]
+        cells = [[clean(c).translate(_ONE_LINE) for c in row] for row in rows]
         widths = [max(_width(row[i]) for row in [heads, *cells]) for i in range(len(heads))]
         for row in [heads, *cells]:
             print("   ".join(c + " " * (w - _width(c)) for c, w in zip(row, widths, strict=True)).rstrip())
@@ -123,6 +123,9 @@ class Progress:
         if job["eta"] and job["status"] == "running":
             parts.append(i18n.duration(lang, job["eta"]))
         return "  ".join(parts)
+
+
+_ONE_LINE = str.maketrans("\n\t", "  ")
 
 
 def clean(text: str) -> str:

@@ -178,18 +178,20 @@ class Runner:
 
     async def _until_sleep(self, resident: _Resident, awake: Awake) -> None:
         gone = asyncio.create_task(awake.gone.wait())
+        stirred = asyncio.create_task(resident.stirred.wait())
         try:
             while not awake.gone.is_set() and not resident.asked_to_sleep:
                 left = resident.sleeps_at - time.monotonic()
                 if left <= 0:
                     return
-                resident.stirred.clear()
-                stirred = asyncio.create_task(resident.stirred.wait())
                 timeout = None if math.isinf(left) else left
                 await asyncio.wait({gone, stirred}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-                stirred.cancel()
+                if stirred.done():
+                    resident.stirred.clear()
+                    stirred = asyncio.create_task(resident.stirred.wait())
         finally:
             gone.cancel()
+            stirred.cancel()
 
 
 def _came_up(resident: _Resident) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import unquote
 
 from domicile.errors import BadName
 
@@ -63,10 +64,13 @@ class ModelRef:
             raise BadName(name=text, reason="empty")
         if len(said) > 500:
             raise BadName(name=said[:60] + "…", reason="too_long")
-        if any(ord(c) < 32 or ord(c) == 127 for c in said):
+        if any(_is_control(c) for c in said):
             raise BadName(name="".join(c if c.isprintable() else "?" for c in said), reason="control")
         if _looks_like_file(said):
-            return cls("file", said.removeprefix("file:"))
+            path = said.removeprefix("file:").strip()
+            if not path:
+                raise BadName(name=text, reason="empty")
+            return cls("file", path)
         site = _WEB.match(said)
         if site:
             said = said[site.end() :].split("?")[0].split("#")[0].strip("/")
@@ -76,11 +80,11 @@ class ModelRef:
             if site or not _HOUSE.fullmatch(said):
                 raise BadName(name=text, reason="form")
             return cls("house", said)
-        return cls._parse_hub(said, text)
+        # What a browser's address bar gives is percent-encoded, part by part.
+        return cls._parse_hub([unquote(part) if site else part for part in said.split("/")], text)
 
     @classmethod
-    def _parse_hub(cls, said: str, text: str) -> ModelRef:
-        parts = said.split("/")
+    def _parse_hub(cls, parts: list[str], text: str) -> ModelRef:
         organisation, repo, rest = parts[0], parts[1], parts[2:]
         quantisation: str | None = None
         revision: str | None = None
@@ -90,7 +94,7 @@ class ModelRef:
             repo, revision = repo.split("@", 1)
         if len(rest) >= 2 and rest[0] in _VERBS and revision is None:
             revision, rest = rest[1], rest[2:]
-        if not (_PART.fullmatch(organisation) and _PART.fullmatch(repo)):
+        if not (_PART.fullmatch(organisation) and _PART.fullmatch(repo)) or _WEB.match(f"{organisation}/"):
             raise BadName(name=text, reason="form")
         if revision is not None and not _REVISION.fullmatch(revision):
             raise BadName(name=text, reason="revision")
@@ -102,11 +106,15 @@ class ModelRef:
         return cls("hub", f"{organisation}/{repo}", quantisation, path, revision)
 
     def __str__(self) -> str:
-        if self.kind != "hub":
+        if self.kind == "house":
             return self.name
+        if self.kind == "file":
+            plain = _looks_like_file(self.name) and not self.name.startswith("file:")
+            return self.name if plain else f"file:{self.name}"
         at = f"@{self.revision}" if self.revision else ""
         choice = f":{self.quantisation}" if self.quantisation else f"/{self.path}" if self.path else ""
-        return f"{self.name}{at}{choice}"
+        said = f"{self.name}{at}{choice}"
+        return f"hf.co/{said}" if _looks_like_file(said) else said  # a repository may be called x.gguf
 
 
 def _looks_like_file(said: str) -> bool:
@@ -115,7 +123,21 @@ def _looks_like_file(said: str) -> bool:
     return said.lower().endswith(".gguf") and said.count("/") < 2 and "://" not in said and not _WEB.match(said)
 
 
-_RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"com{n}" for n in range(10)), *(f"lpt{n}" for n in range(10))})
+def _is_control(c: str) -> bool:
+    return ord(c) < 32 or 127 <= ord(c) < 160
+
+
+_RESERVED = frozenset(
+    {
+        "con",
+        "prn",
+        "aux",
+        "nul",
+        "conin$",
+        "conout$",
+        *(f"{port}{n}" for port in ("com", "lpt") for n in "0123456789¹²³"),
+    }
+)
 
 
 def is_safe_path(path: str) -> bool:
@@ -127,9 +149,15 @@ def is_safe_path(path: str) -> bool:
     if not path or len(path.encode("utf-8", "replace")) > 1000 or path[0] in "/\\":
         return False
     for part in path.split("/"):
-        if not part or part in {".", ".."} or part[-1] in ". " or len(part.encode("utf-8", "replace")) > 200:
+        if (
+            not part
+            or part in {".", ".."}
+            or part[-1] == "."
+            or part[-1].isspace()
+            or len(part.encode("utf-8", "replace")) > 200
+        ):
             return False
-        if any(c in '\\:*?"<>|' or ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) <= 0xDFFF for c in part):
+        if any(c in '\\:*?"<>|' or _is_control(c) or 0xD800 <= ord(c) <= 0xDFFF for c in part):
             return False
         if part.split(".")[0].rstrip().lower() in _RESERVED:
             return False

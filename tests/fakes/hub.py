@@ -186,7 +186,15 @@ def _refusal(status: int, code: str, message: str) -> Response:
 @contextmanager
 def running(hub: FakeHub) -> Iterator[FakeHub]:
     """The Hub on a port of its own, while the context lasts."""
-    config = uvicorn.Config(hub.app(), port=0, log_config=None, lifespan="off", ws="none", timeout_graceful_shutdown=1)
+    with served(hub.app()) as url:
+        hub.url = url
+        yield hub
+
+
+@contextmanager
+def served(app: Starlette) -> Iterator[str]:
+    """An application over real HTTP in a thread; its address."""
+    config = uvicorn.Config(app, port=0, log_config=None, lifespan="off", ws="none", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     started = threading.Event()
@@ -199,10 +207,8 @@ def running(hub: FakeHub) -> Iterator[FakeHub]:
     server.startup = startup
     thread.start()
     assert started.wait(10)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    hub.url = f"http://127.0.0.1:{port}"
     try:
-        yield hub
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join(10)

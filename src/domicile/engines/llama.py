@@ -19,11 +19,11 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import requires
 from pathlib import Path
 from typing import IO
 
-import httpx2
-
+from domicile.door import Answer, Door, DoorClosed
 from domicile.engines import Awake, Launch, Reply
 from domicile.errors import (
     BadModelFile,
@@ -110,7 +110,7 @@ class _Child:
         self._process = process
         self._folder = folder
         self._key = secrets.token_urlsafe(24)
-        self._client: httpx2.AsyncClient | None = None
+        self._door: Door | None = None
         self._stopping = False
         self.pid = process.pid
         self.gone = asyncio.Event()
@@ -131,7 +131,7 @@ class _Child:
                     raise await self._why_gone(loading=True)
                 if "ready" not in line:
                     raise self._why_failed(line)
-                self._open_door(line["ready"])
+                self._door = Door(line["ready"], self._key)
                 await self._until_healthy()
         except TimeoutError as trouble:
             raise WakeTimeout(name=name, seconds=self._launch.deadline_s) from trouble
@@ -163,24 +163,13 @@ class _Child:
         answer: dict[str, str] = json.loads(line)
         return answer
 
-    def _open_door(self, address: str) -> None:
-        headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
-        path = address.removeprefix("unix://")
-        unix = path != address
-        self._client = httpx2.AsyncClient(
-            transport=httpx2.AsyncHTTPTransport(uds=path if unix else None, limits=httpx2.Limits(max_connections=None)),
-            base_url="http://engine" if unix else address,
-            headers=headers,
-            timeout=httpx2.Timeout(None, connect=5),
-            trust_env=False,
-        )
-
     async def _until_healthy(self) -> None:
-        assert self._client is not None
+        assert self._door is not None
         while True:
-            with contextlib.suppress(httpx2.TransportError):
-                if (await self._client.get("/health")).status_code == 200:
-                    return
+            with contextlib.suppress(DoorClosed):
+                async with self._door.ask("GET", "/health") as answer:
+                    if answer.status == 200:
+                        return
             if self.gone.is_set():
                 raise await self._why_gone(loading=True)
             await asyncio.sleep(0.02)
@@ -188,19 +177,18 @@ class _Child:
     @asynccontextmanager
     async def ask(self, path: str, body: bytes) -> AsyncIterator[Reply]:
         """See `Awake.ask`."""
-        assert self._client is not None
+        assert self._door is not None
         try:
-            async with self._client.stream("POST", path, content=body) as answer:
-                kind = answer.headers.get("Content-Type", "application/json")
-                yield Reply(answer.status_code, kind, self._body(answer))
-        except httpx2.TransportError as trouble:
+            async with self._door.ask("POST", path, body) as answer:
+                yield Reply(answer.status, answer.content_type, self._body(answer))
+        except DoorClosed as trouble:
             raise await self._why_gone(loading=False) from trouble
 
-    async def _body(self, answer: httpx2.Response) -> AsyncIterator[bytes]:
+    async def _body(self, answer: Answer) -> AsyncIterator[bytes]:
         try:
-            async for chunk in answer.aiter_raw():
+            async for chunk in answer.body:
                 yield chunk
-        except httpx2.TransportError as trouble:
+        except DoorClosed as trouble:
             raise await self._why_gone(loading=False) from trouble
 
     async def _why_gone(self, *, loading: bool) -> DomicileError:
@@ -240,8 +228,6 @@ class _Child:
     async def stop(self) -> None:
         """Close the child's stdin, which ends it; kill it when it does not end."""
         self._stopping = True
-        if self._client is not None:
-            await self._client.aclose()
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
@@ -305,9 +291,12 @@ def _complaint(tail: str) -> str | None:
 
 
 def _install_hint() -> str:
-    """How this very installation gets the engine."""
-    if "pipx" in sys.prefix:
-        return "pipx inject domicile xllamacpp"
-    if f"{os.sep}uv{os.sep}tools{os.sep}" in sys.prefix:
-        return "uv tool install 'domicile[llama]'"
-    return f"{sys.executable} -m pip install xllamacpp"
+    """How this very installation gets the engine, in the version it was tested with."""
+    wheel = next(
+        (r.split(";")[0].strip() for r in requires("domicile") or () if r.startswith("xllamacpp")), "xllamacpp"
+    )
+    if "pipx" in Path(sys.prefix).parts:
+        return f"pipx inject domicile {wheel}"
+    if {"uv", "tools"} <= set(Path(sys.prefix).parts):
+        return f"uv pip install --python {sys.executable} {wheel}"
+    return f"{sys.executable} -m pip install {wheel}"

@@ -7,6 +7,7 @@ checked, a bad entry skipped. The token goes to the Hub's own origin and nowhere
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Mapping
@@ -34,6 +35,8 @@ from domicile.errors import (
 from domicile.types import ModelRef, RemoteFile, Repository, Variant, is_safe_path
 
 ANSWER_LIMIT = 32 * 2**20
+ANSWER_S = 30.0
+"""An answer that drips is given up as a whole, however often a byte comes."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SHA1 = re.compile(r"[0-9a-f]{40}")
 
@@ -86,7 +89,7 @@ class Hub:
             case _, "RevisionNotFound":
                 raise RevisionNotFound(name=repository)
             case _, "EntryNotFound":
-                raise FileNotOnHub(name=repository, path=answer.request.url.path.rsplit("/", 1)[-1])
+                raise FileNotOnHub(name=repository, path=answer.request.url.path.rsplit("/", 1)[-1], reason="gone")
             case 401, _ if "invalid" in message.lower() or (self._token and code != "RepoNotFound"):
                 raise TokenRefused(host=self._host)
             case ((401 | 404), _):
@@ -119,13 +122,16 @@ class Hub:
     async def _json(self, path: str, name: str) -> Mapping[str, Any]:
         body = bytearray()
         try:
-            async with self._client.stream("GET", self._endpoint + path, headers=self._headers()) as answer:
+            async with (
+                asyncio.timeout(ANSWER_S),
+                self._client.stream("GET", self._endpoint + path, headers=self._headers()) as answer,
+            ):
                 self.judge(answer)
                 async for chunk in answer.aiter_bytes():
                     body += chunk
                     if len(body) > ANSWER_LIMIT:
                         raise HubAnswer(host=self._host, problem=f"> {ANSWER_LIMIT} B")
-        except (httpx2.HTTPError, httpx2.InvalidURL) as trouble:
+        except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError) as trouble:
             raise HubUnreachable(host=self._host, problem=str(trouble) or type(trouble).__name__) from trouble
         try:
             data = json.loads(body)

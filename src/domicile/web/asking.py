@@ -149,7 +149,7 @@ def check_sampling(data: Mapping[str, Any]) -> None:
         raise BadField(field="stop", problem=_shown(stop), reason="stop")
     grammar = data.get("grammar")
     if grammar is not None and (
-        not isinstance(grammar, str) or len(grammar) > GRAMMAR_BYTES or _nesting(grammar) > DEPTH
+        not isinstance(grammar, str) or len(grammar.encode()) > GRAMMAR_BYTES or _nesting(grammar) > DEPTH
     ):
         raise GrammarTooLarge(field="grammar", limit=GRAMMAR_BYTES, depth=DEPTH)
     for field in ("response_format", "json_schema", "tools"):
@@ -160,6 +160,16 @@ def _check_schema(field: str, value: object) -> None:
     # Three levels are the envelope ({"json_schema": {"schema": ...}}, [{"function": {"parameters": ...}}]).
     if value is not None and (len(json.dumps(value)) > SCHEMA_BYTES or depth(value, DEPTH + 4) > DEPTH + 3):
         raise GrammarTooLarge(field=field, limit=SCHEMA_BYTES, depth=DEPTH)
+    stack = [value]
+    while stack:
+        top = stack.pop()
+        if isinstance(top, dict):
+            reference = top.get("$ref")
+            if isinstance(reference, str) and not reference.startswith("#"):
+                raise BadField(field=field, problem=_shown(reference), reason="ref")
+            stack.extend(top.values())
+        elif isinstance(top, list):
+            stack.extend(top)
 
 
 def _nesting(grammar: str) -> int:

@@ -87,9 +87,8 @@ def digest_of(key: str) -> bytes:
 def key_in(headers: Headers) -> str:
     """The key of a request, in whichever form a client sends it: the one place that reads it."""
     scheme, _, value = headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and value:
-        return value.strip()
-    return headers.get("x-api-key", "").strip()
+    said = value if scheme.lower() == "bearer" and value else headers.get("x-api-key", "")
+    return said.encode("latin-1").decode("utf-8", "surrogateescape").strip()  # headers are bytes, shown as latin-1
 
 
 class Guard:

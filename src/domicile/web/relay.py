@@ -19,6 +19,8 @@ from domicile.errors import ContextTooLong, DomicileError, ShuttingDown
 from domicile.types import Installed
 from domicile.web.trouble import event_of
 
+ROOM_TO_ANSWER = 1024
+"""Tokens left for the answer in the context that an error proposes."""
 SLOW_READER_S = 60.0
 """A reader who takes nothing for this long is cut, so that the slot serves others."""
 
@@ -119,7 +121,9 @@ def _known_error(model: Installed, body: bytes) -> DomicileError | None:
     try:
         error = json.loads(body)["error"]
         if error["type"] == "exceed_context_size_error":
-            return ContextTooLong(name=model.name, prompt=error["n_prompt_tokens"], context=error["n_ctx"])
+            prompt, context = int(error["n_prompt_tokens"]), int(error["n_ctx"])
+            enough = -(-(prompt + ROOM_TO_ANSWER) // 1024) * 1024
+            return ContextTooLong(name=model.name, prompt=prompt, context=context, enough=enough)
     except (ValueError, KeyError, TypeError):
         pass
     return None

@@ -22,7 +22,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from domicile.app import House, open_house
 from domicile.config import Settings
-from domicile.errors import AlreadyOpen, PortTaken
+from domicile.errors import AlreadyOpen, BadField, PortTaken
 from domicile.web import build, doorplate
 from domicile.web.guard import digest_of, is_loopback, rules
 
@@ -77,6 +77,7 @@ async def open_door(settings: Settings, *, new_key: bool = False) -> AsyncIterat
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # nobody stands in front of us whose word on who called could be taken
             timeout_keep_alive=15,
             timeout_graceful_shutdown=_GRACE_S,
             backlog=2048,
@@ -127,6 +128,9 @@ def _listen(settings: Settings) -> socket.socket:
     try:
         listener.bind((settings.host.strip("[]"), settings.port))
         listener.listen(2048)
+    except socket.gaierror as trouble:
+        listener.close()
+        raise BadField(field="host", problem=f"{settings.host} ({trouble.strerror})") from trouble
     except OSError as trouble:
         listener.close()
         raise PortTaken(
@@ -160,6 +164,8 @@ class Doorman(HttpToolsProtocol):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self._timer: asyncio.TimerHandle | None = None
         self._header_bytes = 0
+        self._tail = b""
+        """The last bytes that came: the end of the headers may be cut in two by the network."""
         self._in_headers = True
 
     def connection_made(self, transport: Any) -> None:
@@ -167,7 +173,7 @@ class Doorman(HttpToolsProtocol):  # type: ignore[misc]
         self._expect_headers()
 
     def _expect_headers(self) -> None:
-        self._in_headers, self._header_bytes = True, 0
+        self._in_headers, self._header_bytes, self._tail = True, 0, b""
         self._timer = self.loop.call_later(HEADERS_S, self._too_slow)
 
     def _too_slow(self) -> None:
@@ -180,12 +186,13 @@ class Doorman(HttpToolsProtocol):  # type: ignore[misc]
 
     def data_received(self, data: bytes) -> None:
         if self._in_headers:
-            end = data.find(b"\r\n\r\n")
-            self._header_bytes += len(data) if end < 0 else end
+            end = (self._tail + data).find(b"\r\n\r\n")
+            self._header_bytes += len(data) if end < 0 else max(0, end - len(self._tail))
             if self._header_bytes > HEADERS_BYTES:
                 self._refuse(b"431 Request Header Fields Too Large")
                 return
         super().data_received(data)
+        self._tail = (self._tail + data[-3:])[-3:]
 
     def on_message_begin(self) -> None:
         if not self._in_headers:  # another request on a connection that was kept
@@ -196,6 +203,10 @@ class Doorman(HttpToolsProtocol):  # type: ignore[misc]
         self._in_headers = False
         if self._timer is not None:
             self._timer.cancel()
+        # On a connection that was kept, the first bytes of a request come before it is known that they are headers.
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEADERS_BYTES:
+            self._refuse(b"431 Request Header Fields Too Large")
+            return
         super().on_headers_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:

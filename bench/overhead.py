@@ -1,0 +1,400 @@
+"""What the house costs: Domicile's HTTP API beside the bare engine that it holds.
+
+    python -m bench.overhead [--shape qwen2.5-0.5b] [--quant Q4_K_M] [--tokens 128] [--rounds 7] [--layers N]
+                             [--clients 1 8] [--model FILE.gguf]
+
+One run holds both sides: a house (`domicile serve`) and the same child program with the same parameters, asked
+directly over loopback TCP with a key. One client process asks them in turn (A B A B ...); each pair gives one ratio,
+and the median of the ratios is the answer, so that a machine that is slow for a minute is slow for both. Then alone:
+how fast the house opens, what it holds in memory when every model is asleep, what `domicile list` costs.
+
+Weights are random (`tools/random_gguf.py`): they weigh and compute like real ones. Prints a table for `RESULTS.md`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import secrets
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import psutil
+
+from domicile.app import available_memory, usable_cores
+from domicile.engines.llama import _KEPT_ENVIRONMENT, CACHE_MIB, CHILD
+
+ROOT = Path(__file__).resolve().parents[1]
+SLOTS = 8
+CONTEXT = 1024
+PROBES = 8
+"""Short questions a round: their prompt is in the cache, so that the first token is one step of the model."""
+SUBJECTS = ("rivers", "bread", "clocks", "bridges", "maps", "glass", "salt", "letters", "winds", "stairs", "bees")
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A server that can be asked."""
+
+    name: str
+    url: str
+    key: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table. `well` is None for a row that promises nothing."""
+
+    question: str
+    bare: str
+    house: str
+    difference: str
+    accepted: str
+    well: bool | None
+
+
+# -- the two sides --
+
+
+@contextlib.contextmanager
+def house(home: Path) -> Iterator[tuple[Side, subprocess.Popen[bytes], float]]:
+    """`domicile serve` on a home of its own; the process, and seconds from its start to its first health."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "domicile", "serve", "--port", str(port), "--quiet"],
+        env=_environment(home),
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        while not _healthy(port):
+            if process.poll() is not None:
+                raise SystemExit("the house did not open")
+            time.sleep(0.002)
+        yield Side("Domicile", url, "any", ""), process, time.perf_counter() - began
+    finally:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _environment(home: Path) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("DOMICILE_", "HF_"))}
+    return {
+        **kept,
+        "DOMICILE_HOME": str(home),
+        "DOMICILE_SLOTS": str(SLOTS),
+        "DOMICILE_CONTEXT": str(CONTEXT),
+        "DOMICILE_KEEP_ALIVE": "-1",
+        "HF_ENDPOINT": "http://127.0.0.1:9",
+    }
+
+
+def _healthy(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1) as door:
+        door.sendall(f"GET /domicile/health HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n".encode())
+        return b" 200 " in door.recv(64)
+    return False
+
+
+@contextlib.contextmanager
+def bare(model: Path, folder: Path) -> Iterator[Side]:
+    """The engine's own program with the parameters the house gives it, at a TCP port instead of a Unix socket."""
+    key = secrets.token_urlsafe(24)
+    environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
+    environment["OMP_WAIT_POLICY"] = "passive"
+    asked = {
+        "model": str(model),
+        "alias": "bare",
+        "address": "127.0.0.1",
+        "key": key,
+        "house": os.getpid(),
+        "context": CONTEXT,
+        "slots": SLOTS,
+        "threads": usable_cores(),
+        "cache_mib": CACHE_MIB,
+        "memory_bytes": int(available_memory() * 0.9),
+    }
+    with (folder / "bare.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-P", str(CHILD)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env=environment,
+            start_new_session=True,  # as the house does: Linux shares the processor between sessions
+        )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(json.dumps(asked).encode() + b"\n")
+        process.stdin.flush()
+        answer = json.loads(process.stdout.readline() or b"{}")
+        if "ready" not in answer:
+            raise SystemExit(f"the bare engine did not load: {answer}")
+        yield Side("bare engine", answer["ready"], key, "bare")
+    finally:
+        process.stdin.close()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stdout.close()
+
+
+def post(url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    data = json.dumps(body or {}).encode()
+    with urllib.request.urlopen(urllib.request.Request(url, data, {"Content-Type": "application/json"})) as answer:
+        found: dict[str, Any] = json.load(answer)
+    return found
+
+
+# -- the client --
+
+
+class Asker:
+    """The client process, the same one for both sides."""
+
+    def __init__(self) -> None:
+        program = str(Path(__file__).with_name("streams.py"))
+        self._process = subprocess.Popen(
+            [sys.executable, program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def __call__(self, side: Side, prompts: Sequence[str], tokens: int, *, cached: bool) -> list[dict[str, float]]:
+        volley = {
+            "url": side.url,
+            "key": side.key,
+            "model": side.model,
+            "prompts": list(prompts),
+            "tokens": tokens,
+            "cached": cached,
+        }
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(volley) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"the client ended while it asked the {side.name}")
+        streams: list[dict[str, float]] = json.loads(line)["streams"]
+        return streams
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+def _rate(streams: Sequence[dict[str, float]]) -> float:
+    """Tokens a second of all streams together, from the first token to the last."""
+    began, ended = min(s["first"] for s in streams), max(s["last"] for s in streams)
+    return sum(s["tokens"] - 1 for s in streams) / max(ended - began, 1e-9)
+
+
+def _own(streams: Sequence[dict[str, float]]) -> float:
+    """What the engine says of its own speed, all streams together."""
+    return sum(s["own"] for s in streams)
+
+
+def _first(streams: Sequence[dict[str, float]]) -> float:
+    """Milliseconds to the first token, the median of the streams."""
+    return statistics.median((s["first"] - s["began"]) * 1000 for s in streams)
+
+
+# -- the questions --
+
+
+def streaming(sides: tuple[Side, Side], counts: Sequence[int], tokens: int, rounds: int) -> Iterator[Row]:
+    """Decode speed and time to the first token, side by side."""
+    asker = Asker()
+    rates: dict[int, list[tuple[float, float]]] = {count: [] for count in counts}
+    own: dict[int, list[tuple[float, float]]] = {count: [] for count in counts}
+    firsts: dict[int, list[tuple[float, float]]] = {count: [] for count in counts}
+    probes: list[tuple[float, float]] = []
+    try:
+        for side in sides:  # both awake, warm, and with the short question in their cache
+            asker(side, _prompts(0, SLOTS), 8, cached=False)
+            asker(side, ["Hello"], 4, cached=True)
+        for number in range(1, rounds + 1):
+            for count in counts:
+                asked = _prompts(number, count)
+                a, b = (asker(side, asked, tokens, cached=False) for side in sides)
+                rates[count].append((_rate(a), _rate(b)))
+                own[count].append((_own(a), _own(b)))
+                firsts[count].append((_first(a), _first(b)))
+            for side in sides:  # the long questions have taken the slots: bring the short one back
+                asker(side, ["Hello"], 4, cached=True)
+            for _ in range(PROBES):
+                a, b = (asker(side, ["Hello"], 4, cached=True) for side in sides)
+                probes.append((_first(a), _first(b)))
+            print(f"round {number} of {rounds}", file=sys.stderr)
+    finally:
+        asker.close()
+    for count in counts:
+        yield _ratio_row(f"decode, {_clients(count)} (tokens/s)", rates[count])
+    for count in counts:  # differs from 1 where the machine was not quiet: the two engines are the same
+        told = _ratio_row(f"the same, as the engines count it, {_clients(count)}", own[count])
+        yield replace(told, accepted="", well=None)
+    yield _added_row("time to first token, prompt in the cache (ms)", probes, promised=True)
+    for count in counts:
+        yield _added_row(f"time to first token, new prompt, {_clients(count)} (ms)", firsts[count], promised=False)
+
+
+def _clients(count: int) -> str:
+    return "1 client" if count == 1 else f"{count} clients"
+
+
+def _prompts(number: int, count: int) -> list[str]:
+    """New ones each round, so that no cache answers; the same for both sides."""
+    return [
+        f"{number}.{place} Write what you know about {SUBJECTS[(number + place) % len(SUBJECTS)]}, slowly and in order."
+        for place in range(count)
+    ]
+
+
+def _ratio_row(question: str, pairs: Sequence[tuple[float, float]]) -> Row:
+    ratios = sorted(house_ / bare_ for bare_, house_ in pairs)
+    ratio = statistics.median(ratios)
+    a, b = (statistics.median(pair[side] for pair in pairs) for side in (0, 1))
+    shown = f"x {ratio:.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})"
+    return Row(question, f"{a:.1f}", f"{b:.1f}", shown, "ratio >= 0.97", ratio >= 0.97)
+
+
+def _added_row(question: str, pairs: Sequence[tuple[float, float]], *, promised: bool) -> Row:
+    added = sorted(house_ - bare_ for bare_, house_ in pairs)
+    median = statistics.median(added)
+    a, b = (statistics.median(pair[side] for pair in pairs) for side in (0, 1))
+    shown = f"{median:+.1f} ({added[0]:+.1f} to {added[-1]:+.1f})"
+    accepted = "added <= 5 ms" if promised else ""
+    return Row(question, f"{a:.1f}", f"{b:.1f}", shown, accepted, median <= 5 if promised else None)
+
+
+def opening(home: Path, times: int = 5) -> Row:
+    """Process start to the first health."""
+    found = []
+    for _ in range(times):
+        with house(home) as (_, _, seconds):
+            found.append(seconds)
+    spread = f"{min(found):.2f} to {max(found):.2f}"
+    return Row(
+        "the house opens (s, process start to first health)", "", f"{statistics.median(found):.2f}", spread, "", None
+    )
+
+
+def idle(side: Side, process: subprocess.Popen[bytes], requests: int = 30) -> Row:
+    """Resident memory of the house's own process after some work, with every model asleep."""
+    asker = Asker()
+    try:
+        for number in range(requests):
+            asker(side, [f"Question {number}"], 4, cached=False)
+    finally:
+        asker.close()
+    post(f"{side.url}/domicile/models/{quote(side.model)}/sleep")
+    time.sleep(1)
+    rss = psutil.Process(process.pid).memory_info().rss
+    shown = f"{rss / 1e6:.1f} MB ({rss / 2**20:.1f} MiB)"
+    return Row(f"memory of the house, idle after {requests} requests (RSS)", "", shown, "", "<= 90 MB", rss <= 90e6)
+
+
+def listing(home: Path, times: int = 7) -> Row:
+    """User and system time of `domicile list`, no house open."""
+    found = []
+    for _ in range(times):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "domicile", "list"], env=_environment(home), stdout=subprocess.DEVNULL
+        )
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise SystemExit("`domicile list` failed")
+        found.append(used.ru_utime + used.ru_stime)
+    median = statistics.median(found)
+    spread = f"{min(found):.2f} to {max(found):.2f}"
+    return Row("`domicile list` (s of CPU)", "", f"{median:.2f}", spread, "<= 0.4 s", median <= 0.4)
+
+
+# -- the run --
+
+
+def measure(asked: argparse.Namespace) -> list[Row]:
+    with tempfile.TemporaryDirectory(prefix="overhead-") as temporary:
+        folder = Path(temporary)
+        model = asked.model.absolute() if asked.model else _weights(asked, folder)
+        home = folder / "home"
+        rows = [listing(home), opening(home)]
+        with house(home) as (door, process, _):
+            name = post(f"{door.url}/domicile/models", {"path": str(model)})["name"]
+            side = Side(door.name, door.url, door.key, name)
+            post(f"{door.url}/domicile/models/{quote(name)}/wake")
+            with bare(model, folder) as engine:
+                rows = [*streaming((engine, side), asked.clients, asked.tokens, asked.rounds), *rows]
+            rows.append(idle(side, process))
+    return rows
+
+
+def _weights(asked: argparse.Namespace, folder: Path) -> Path:
+    path = folder / f"{asked.shape}-{asked.quant}.gguf"
+    layers = ["--layers", str(asked.layers)] if asked.layers else []
+    program = str(ROOT / "tools" / "random_gguf.py")
+    subprocess.run([sys.executable, program, asked.shape, asked.quant, str(path), *layers], check=True, stdout=2)
+    return path
+
+
+def _machine() -> str:
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+        name = next(line.split(": ", 1)[1] for line in lines if line.startswith("model name"))
+    load = ", ".join(f"{x:.1f}" for x in psutil.getloadavg())
+    return f"{name}, {usable_cores()} cores used, {psutil.virtual_memory().total / 2**30:.0f} GiB, load {load}"
+
+
+def report(rows: Sequence[Row], machine: str) -> str:
+    heads = ("question", "bare engine", "Domicile", "difference", "accepted", "")
+    verdict = {True: "kept", False: "**missed**", None: ""}
+    cells = [(r.question, r.bare, r.house, r.difference, r.accepted, verdict[r.well]) for r in rows]
+    table = "\n".join("| " + " | ".join(row) + " |" for row in (heads, ["---"] * len(heads), *cells))
+    command = " ".join(["python -m bench.overhead", *sys.argv[1:]])
+    when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return (
+        f"## What the house costs\n\n{when}; {machine}; Python {platform.python_version()}.\n`{command}`\n\n{table}\n"
+    )
+
+
+def main() -> None:
+    reader = argparse.ArgumentParser(description="Domicile's HTTP API beside the bare engine, interleaved.")
+    reader.add_argument("--shape", default="qwen2.5-0.5b")
+    reader.add_argument("--quant", default="Q4_K_M")
+    reader.add_argument("--tokens", type=int, default=128)
+    reader.add_argument("--rounds", type=int, default=7)
+    reader.add_argument("--layers", type=int, help="fewer layers than the real shape, for a quick look")
+    reader.add_argument("--clients", type=int, nargs="+", default=[1, 8])
+    reader.add_argument("--model", type=Path, help="a GGUF file instead of random weights")
+    asked = reader.parse_args()
+    machine = _machine()
+    print(report(measure(asked), machine))
+
+
+if __name__ == "__main__":
+    main()
