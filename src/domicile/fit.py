@@ -447,7 +447,7 @@ def _other_engine(facts: Facts, hardware: Hardware, ask: memory.Ask) -> FitRepor
     """Files that llama.cpp does not run: an upper estimate, said to be rough."""
     weights = _weights(facts)
     if weights is None:
-        return _unknown(facts, hardware, ask, Reason("unknown_fact", {"fact": "weights_bytes"}))
+        return _unknown(facts, hardware, ask, Reason("unknown_weights", {}))
     known = memory.trouble(facts) is None
     kept = memory.kv_bytes(facts, ask.context, slots=ask.slots) if known else 0
     work = int(weights * OTHER_ENGINE_SHARE)

@@ -101,15 +101,15 @@ def padded(tokens: int) -> int:
 # -- one model -----------------------------------------------------------------------------------------------
 
 
+_NEEDED = {"weights_bytes": "unknown_weights", "n_embd": "unknown_width", "n_vocab": "unknown_vocabulary"}
+
+
 def trouble(facts: Facts, type_k: str = "f16", type_v: str = "f16", flash: bool = True) -> Reason | None:
     """Why no estimate can be made of this file, or None."""
-    missing = [
-        name
-        for name in ("weights_bytes", "n_embd", "n_vocab")
-        if not isinstance(value := getattr(facts, name), int) or not 0 < value < SANE
-    ]
-    if missing:
-        return Reason("unknown_fact", {"fact": missing[0]})
+    for name, key in _NEEDED.items():
+        value = getattr(facts, name)
+        if not isinstance(value, int) or not 0 < value < SANE:
+            return Reason(key, {})
     layers = facts.layers
     if not 0 < len(layers) <= 4096:
         return Reason("unknown_layers", {})
