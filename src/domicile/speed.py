@@ -42,7 +42,7 @@ CONSTANTS: Mapping[str, Constants] = {
     "rocm": Constants(0.82, 0.050e-3, 0.60, 1.35, 45.0),
     "vulkan": Constants(0.82, 0.050e-3, 0.60, 1.35, 35.0),
     "intel": Constants(0.60, 0.080e-3, 0.50, 1.40, 35.0),
-    "cpu": Constants(0.62, 0.0, 0.72, 1.25, 0.0),
+    "cpu": Constants(0.57, 0.0, 0.70, 1.40, 0.0),
 }
 """`intel` is assumed: no published measurement is in the table. `cpu` is used without calibration of a
 family."""
