@@ -114,15 +114,15 @@ def trouble(facts: Facts, type_k: str = "f16", type_v: str = "f16", flash: bool 
     if not 0 < len(layers) <= 4096:
         return Reason("unknown_layers", {})
     for index, layer in enumerate(layers):
-        numbers = (
-            layer.n_head,
-            layer.n_head_kv,
-            layer.head_dim_k,
-            layer.head_dim_v,
-            layer.state_bytes,
-            layer.n_ff,
-        )
-        if min(numbers) < 0 or max(numbers) >= SANE or (layer.sliding_window or 1) < 0:
+        if not (
+            0 <= layer.n_head < SANE
+            and 0 <= layer.n_head_kv < SANE
+            and 0 <= layer.head_dim_k < SANE
+            and 0 <= layer.head_dim_v < SANE
+            and 0 <= layer.state_bytes < SANE
+            and 0 <= layer.n_ff < SANE
+            and 0 <= (layer.sliding_window or 0) < SANE
+        ):
             return Reason("unknown_layer", {"layer": index})
         if layer.kind == "attention" and not (layer.n_head_kv and layer.head_dim_k):
             return Reason("unknown_heads", {"layer": index})
