@@ -62,6 +62,20 @@ def test_a_token_of_context_weighs_what_its_layer_keeps(layer: Layer, bytes_a_to
     assert memory.kv_bytes(model, 4096) == 10 * 4096 * bytes_a_token
 
 
+def test_a_layer_that_reads_anothers_keys_keeps_none() -> None:
+    own, shared = Layer("attention", 8, 2, 256, 256), Layer("attention", 8, 0, 256, 256)
+    model = replace(facts(), layers=(own, own, shared, shared))
+    assert memory.trouble(model) is None
+    assert memory.kv_bytes(model, 4096) == 2 * 4096 * 2 * 512 * 2
+
+
+def test_a_layer_may_keep_a_state_beside_its_attention() -> None:
+    both = replace(facts(), layers=(Layer("attention", 8, 2, 64, 64, state_bytes=1000),) * 3)
+    report = fit.fit(both, laptop())
+    assert report.state_bytes == 3000
+    assert report.kv_bytes
+
+
 def test_a_sliding_window_stops_growing() -> None:
     window = replace(facts(), layers=(Layer("attention", 4, 1, 256, 256, 512),) * 6)
     assert memory.kv_bytes(window, 512) == 6 * 512 * 1024

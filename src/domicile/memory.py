@@ -124,7 +124,8 @@ def trouble(facts: Facts, type_k: str = "f16", type_v: str = "f16", flash: bool 
             and 0 <= (layer.sliding_window or 0) < SANE
         ):
             return Reason("unknown_layer", {"layer": index})
-        if layer.kind == "attention" and not (layer.n_head_kv and layer.head_dim_k):
+        # No heads of its own for keys and values is honest: such a layer reads those of another.
+        if layer.kind == "attention" and not (layer.n_head and (layer.head_dim_k or not layer.n_head_kv)):
             return Reason("unknown_heads", {"layer": index})
     for kind in (type_k, type_v):
         if kind not in KV_TYPES:
@@ -141,9 +142,11 @@ def loaded(facts: Facts) -> Facts:
     come last and are skipped unless asked for (llama.cpp, TENSOR_SKIP)."""
     ahead = _extra(facts, "nextn_predict_layers")
     kept = (_extra(facts, "block_count") or len(facts.layers)) - ahead
-    if not ahead or not 0 < kept <= len(facts.layers):
+    if not ahead or kept <= 0:
         return facts
     skipped = sum(t.size_bytes for t in facts.tensors if _block(t.name) >= kept)
+    if not facts.tensors:
+        skipped = _extra(facts, "nextn_bytes")
     return replace(
         facts,
         layers=facts.layers[:kept],
@@ -179,6 +182,9 @@ def widths(facts: Facts, type_k: str, type_v: str) -> Widths:
     windows: dict[int, float] = {}
     attends = recurs = False
     for layer in facts.layers:
+        if layer.state_bytes:  # some architectures keep a state beside their attention
+            recurs = True
+            state += layer.state_bytes
         if layer.kind == "attention":
             attends = True
             cell = layer.n_head_kv * (layer.head_dim_k * per_k + layer.head_dim_v * per_v)
@@ -190,9 +196,6 @@ def widths(facts: Facts, type_k: str, type_v: str) -> Widths:
                 heads = layer.n_head
             if layer.n_head * layer.head_dim_k > query:
                 query = layer.n_head * layer.head_dim_k
-        elif layer.kind == "recurrent":
-            recurs = True
-            state += layer.state_bytes
         if layer.n_ff > dense:
             dense = layer.n_ff
     embd, vocab = facts.n_embd or 0, facts.n_vocab or 0
@@ -380,11 +383,12 @@ def _tied(facts: Facts, shares: Shares) -> bool:
 
 
 def _layer_kept(layer: Layer, ask: Ask, per: tuple[float, float]) -> int:
-    if layer.kind == "recurrent":
-        return layer.state_bytes * ask.slots
+    state = layer.state_bytes * ask.slots
     if layer.kind != "attention":
-        return 0
+        return state
     cells = ask.cells
     if layer.sliding_window:
         cells = min(cells, padded(layer.sliding_window + ask.ubatch))
-    return int(cells * ask.slots * layer.n_head_kv * (layer.head_dim_k * per[0] + layer.head_dim_v * per[1]))
+    return state + int(
+        cells * ask.slots * layer.n_head_kv * (layer.head_dim_k * per[0] + layer.head_dim_v * per[1])
+    )

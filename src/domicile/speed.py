@@ -99,6 +99,9 @@ def _idle_experts(facts: Facts, weights: float) -> float:
     idle = 1.0 - facts.n_expert_used / facts.n_expert
     if facts.tensors:
         return idle * sum(t.size_bytes for t in facts.tensors if "_exps." in t.name)
+    counted = facts.extra.get("expert_bytes")
+    if isinstance(counted, int | float) and 0 < counted < weights:
+        return idle * counted
     if facts.parameters and facts.active_parameters and facts.active_parameters < facts.parameters:
         return weights * (1.0 - facts.active_parameters / facts.parameters)
     experts = (
