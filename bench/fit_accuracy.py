@@ -145,9 +145,8 @@ def fresh() -> None:
             rows.append(compared(f"{shape} {quant} {context} {kv}", report, run))
             assert report.total_bytes
             assert report.compute_bytes is not None
-            # What the prompt did not touch is reserved, not resident: only at a context
             # it could fill is RSS the sum.
-            errors.append(report.total_bytes / MIB / full(run, context) - 1)
+            errors.append(report.total_bytes / MIB / run.rss_mib - 1)
             compute.append(report.compute_bytes / MIB / (run.compute_mib + run.output_mib) - 1)
             kv_off = max(
                 kv_off,
@@ -156,7 +155,7 @@ def fresh() -> None:
             )
             weights_off = max(weights_off, abs((report.weights_bytes or 0) / MIB - run.weights_mib))
             for rule in fit.rules_of_thumb(facts, context):
-                seeds[rule.name].append(rule.bytes / MIB / full(run, context) - 1)
+                seeds[rule.name].append(rule.bytes / MIB / run.rss_mib - 1)
             print(rows[-1], file=sys.stderr, flush=True)
     print(f"## {len(rows)} fresh runs of the engine we ship, RSS after a first prompt of 520 tokens\n")
     table(
@@ -180,11 +179,6 @@ def fresh() -> None:
         f"max {100 * max(map(abs, compute)):.2f} %. "
         f"KV and state off by at most {kv_off:.3f} MiB, weights by {weights_off:.3f} MiB.\n"
     )
-
-
-def full(run: Run, context: int) -> float:
-    """Resident memory, as the kernel counts it."""
-    return run.rss_mib
 
 
 def compared(name: str, report: FitReport, run: Run) -> tuple[object, ...]:
