@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from domicile.types import Facts, Layer, Reason
 
-KIB, MIB, GIB = 1024, 1024**2, 1024**3
+MIB, GIB = 1024**2, 1024**3
 
 KV_TYPES: Mapping[str, tuple[int, int]] = {
     "f32": (4, 1),
@@ -158,7 +158,7 @@ def loaded(facts: Facts) -> Facts:
 def _block(name: str) -> int:
     """The layer a tensor belongs to; -1 for the ones of no layer."""
     part = name.split(".", 2)
-    return int(part[1]) if len(part) == 3 and part[0] == "blk" and part[1].isdigit() else -1
+    return int(part[1]) if len(part) == 3 and part[0] == "blk" and part[1].isdecimal() else -1
 
 
 def kv_bytes(
@@ -282,13 +282,8 @@ def overhead_bytes(facts: Facts, w: Widths, ask: Ask) -> int:
     )
 
 
-def checkpoint_bytes(facts: Facts, *, kv_type_k: str = "f16", kv_type_v: str = "f16") -> int:
-    """One state of a conversation, kept where the model cannot go back: recurrent state and sliding
-    windows."""
-    return one_checkpoint(widths(facts, kv_type_k, kv_type_v))
-
-
 def one_checkpoint(w: Widths) -> int:
+    """One state of a conversation, kept where the model cannot go back: recurrent state and windows."""
     return w.state_bytes + int(sum(window * cell for window, cell in w.windows))
 
 
