@@ -53,6 +53,9 @@ CPU_GFLOPS_A_CORE = {"amx_int8": 150e9, "avx512f": 90e9, "avx2": 70e9, "neon": 4
 """Arithmetic of one core on a prompt, by its best instruction set (measured on one x86 machine,
 cpu_speed.csv)."""
 _PLAIN_CORE = 4e9
+SCAN_LOW = 0.6
+"""A scan over a recurrent state takes time that no weight pays for: Mamba-130M reached 0.44 to 0.65
+of the estimate."""
 _LEGACY = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1")
 
 Prefill = Literal["slow", "fair", "fast", "very_fast"]
@@ -194,10 +197,12 @@ def _on_cpu(
     rate = 1 / seconds_per_token(touched, layers, bandwidth, constants)
     narrowed = _narrow(rate, measured, "cpu", kind, layers, bandwidth, constants)
     low, high = narrowed or (base.low * rate, base.high * rate)
+    if narrowed is None and facts.extra.get("ssm.state_size"):
+        low *= SCAN_LOW
     if busy:
         # A fair scheduler leaves 1 / (1 + busy); threads that wait for one another lose more. The others may
         # stop at any moment, so the upper end hardly moves.
-        low /= 1.0 + 1.5 * busy
+        low /= 1.0 + 2.5 * busy
         high /= 1.0 + 0.2 * busy
         return Speed(low, high, prefill, Reason("speed_busy", {"busy": round(busy, 1)}))
     if narrowed:
