@@ -62,6 +62,20 @@ def test_a_token_of_context_weighs_what_its_layer_keeps(layer: Layer, bytes_a_to
     assert memory.kv_bytes(model, 4096) == 10 * 4096 * bytes_a_token
 
 
+def test_a_layer_that_reads_anothers_keys_keeps_none() -> None:
+    own, shared = Layer("attention", 8, 2, 256, 256), Layer("attention", 8, 0, 256, 256)
+    model = replace(facts(), layers=(own, own, shared, shared))
+    assert memory.trouble(model) is None
+    assert memory.kv_bytes(model, 4096) == 2 * 4096 * 2 * 512 * 2
+
+
+def test_a_layer_may_keep_a_state_beside_its_attention() -> None:
+    both = replace(facts(), layers=(Layer("attention", 8, 2, 64, 64, state_bytes=1000),) * 3)
+    report = fit.fit(both, laptop())
+    assert report.state_bytes == 3000
+    assert report.kv_bytes
+
+
 def test_a_sliding_window_stops_growing() -> None:
     window = replace(facts(), layers=(Layer("attention", 4, 1, 256, 256, 512),) * 6)
     assert memory.kv_bytes(window, 512) == 6 * 512 * 1024
@@ -137,6 +151,14 @@ def test_a_small_card_takes_some_layers() -> None:
     assert (slow.high or 0) < (fast.low or 0)
 
 
+def test_a_published_cuda_log_agrees() -> None:
+    """Qwen3-4B at 8192: CUDA0 compute buffer 85.00 MiB, host 28.00 MiB (a public log, fit-science 1)."""
+    model = replace(facts(layers=36, heads=32, kv=8, dim=128, embd=2560, ff=9728), architecture="qwen3")
+    ask = memory.Ask(8192, "f16", "f16", 1, 512, True, 0)
+    wide = memory.widths(model, "f16", "f16")
+    assert memory.compute_bytes(wide, ask, 4) / MIB == pytest.approx(85.0, abs=0.1)
+
+
 def test_two_cards_share_the_layers_by_what_is_free() -> None:
     report = fit.fit(EIGHT_B, laptop(gpus=(card(gib=5), card(gib=5))))
     assert report.verdict in {"fits", "tight"}
@@ -170,11 +192,11 @@ def test_the_launch_is_the_one_predicted() -> None:
 @pytest.mark.parametrize(
     ("lie", "key"),
     [
-        ({"weights_bytes": None}, "unknown_fact"),
-        ({"weights_bytes": -1}, "unknown_fact"),
-        ({"weights_bytes": 1 << 63}, "unknown_fact"),
-        ({"n_embd": 0}, "unknown_fact"),
-        ({"n_vocab": None}, "unknown_fact"),
+        ({"weights_bytes": None}, "unknown_weights"),
+        ({"weights_bytes": -1}, "unknown_weights"),
+        ({"weights_bytes": 1 << 63}, "unknown_weights"),
+        ({"n_embd": 0}, "unknown_width"),
+        ({"n_vocab": None}, "unknown_vocabulary"),
         ({"layers": ()}, "unknown_layers"),
         ({"layers": (Layer("attention", 0, 0, 0, 0),)}, "unknown_heads"),
         ({"layers": (Layer("attention", 1 << 60, 1, 1, 1),)}, "unknown_layer"),
@@ -333,6 +355,7 @@ def test_every_reason_and_verdict_has_words_in_both_languages() -> None:
     )
     said = {part.split('"')[0] for part in source.split('Reason("')[1:] if '"' in part}
     said |= {"fits", "tight", "no", "smaller_context", "best_quality", "best_of_what_runs"}
+    said |= set(memory._NEEDED.values())
     said |= {"buy_to_run", "buy_for_speed", "too_large_gpu", "partly_on_gpu"}
     for key in said:
         assert {f"why.{key}", f"why.{key}.one"} & set(words["en"]), key

@@ -47,6 +47,11 @@ def test_a_card_that_only_resembles_one_is_not_it(said: str) -> None:
     assert gpus.find(said) is None
 
 
+def test_the_memory_said_with_a_name_is_kept() -> None:
+    assert gpus.asked_vram("RTX 3060 12GB") == 12
+    assert gpus.asked_vram("RTX 4090") is None
+
+
 def test_an_unknown_name_gets_the_nearest_ones() -> None:
     assert "RTX 4090" in gpus.nearest("RTX 4090 D")
     assert gpus.nearest("toaster") == ()

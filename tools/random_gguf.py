@@ -17,6 +17,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -509,6 +510,7 @@ def _byte_letters() -> list[str]:
     return [chr(b) if b in plain else chr(next(spare)) for b in range(256)]
 
 
+@cache
 def _vocabulary(tokens: Tokens, seed: int) -> Vocabulary:
     return _bpe(tokens, seed) if tokens.kind == "bpe" else _spm(tokens, seed)
 

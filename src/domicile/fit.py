@@ -152,6 +152,29 @@ def _need(facts: Facts, w: memory.Widths, ask: memory.Ask) -> int:
     )
 
 
+def _parts(facts: Facts, w: memory.Widths, ask: memory.Ask, wide: int = 5) -> FitReport:
+    """The parts of a report that no machine changes; the rest is still unknown."""
+    return FitReport(
+        weights_bytes=facts.weights_bytes,
+        kv_bytes=memory.kept_bytes(w, ask),
+        state_bytes=w.state_bytes * ask.slots,
+        compute_bytes=memory.compute_bytes(w, ask, wide) + memory.output_bytes(w, ask),
+        overhead_bytes=memory.overhead_bytes(facts, w, ask),
+        projector_bytes=ask.projector_bytes,
+        cache_bytes=0,
+        total_bytes=None,
+        device_bytes=(),
+        available_bytes=None,
+        verdict="unknown",
+        context=ask.context,
+        max_context=None,
+        gpu_layers=0,
+        tokens_per_second=Speed(None, None, None, Reason("speed_unknown_model", {})),
+        why=(),
+        checkpoint_bytes=memory.first_checkpoints(w, ask),
+    )
+
+
 def _report_ram(
     facts: Facts,
     hardware: Hardware,
@@ -186,19 +209,13 @@ def _report_ram(
     why: list[Reason] = []
     verdict = _verdict(need + growth, room, ask.context, largest, why)
     touched = speed.touched_bytes(facts, context=ask.context // 2, kv_cell_bytes=w.cell_bytes)
-    return FitReport(
-        weights_bytes=facts.weights_bytes,
-        kv_bytes=memory.kept_bytes(w, ask),
-        state_bytes=w.state_bytes * ask.slots,
-        compute_bytes=memory.compute_bytes(w, ask) + memory.output_bytes(w, ask),
-        overhead_bytes=memory.overhead_bytes(facts, w, ask),
-        projector_bytes=ask.projector_bytes,
+    return replace(
+        _parts(facts, w, ask),
         cache_bytes=cache,
         total_bytes=need,
         device_bytes=(need,) if on_gpu else (),
         available_bytes=room,
         verdict=verdict,
-        context=ask.context,
         max_context=largest,
         gpu_layers=layers,
         tokens_per_second=speed.estimate(
@@ -206,12 +223,10 @@ def _report_ram(
             hardware,
             touched=touched,
             gpu=unified if on_gpu else None,
-            share=1.0,
             measured=measured,
             busy=busy,
         ),
         why=(*why, *_notes(facts, w, ask)),
-        checkpoint_bytes=memory.first_checkpoints(w, ask),
     )
 
 
@@ -257,27 +272,21 @@ def _report_gpu(
     device_share = sum(place.devices) / max(1, sum(place.devices) + place.host) if not whole else 1.0
     listed = iter(place.devices)
     touched = speed.touched_bytes(facts, context=ask.context // 2, kv_cell_bytes=w.cell_bytes)
-    return FitReport(
-        weights_bytes=facts.weights_bytes,
-        kv_bytes=memory.kept_bytes(w, ask),
-        state_bytes=w.state_bytes * ask.slots,
-        compute_bytes=memory.compute_bytes(w, ask, 2 if facts.architecture in memory.TWO_WIDE else 4)
-        + memory.output_bytes(w, ask),
-        overhead_bytes=memory.overhead_bytes(facts, w, ask) + memory.GPU_HOST_BYTES,
-        projector_bytes=ask.projector_bytes,
+    parts = _parts(facts, w, ask, 2 if facts.architecture in memory.TWO_WIDE else 4)
+    return replace(
+        parts,
+        overhead_bytes=(parts.overhead_bytes or 0) + memory.GPU_HOST_BYTES,
         cache_bytes=_cache(cache_bytes, ram, place.host),
         total_bytes=place.host + sum(place.devices),
         device_bytes=tuple(next(listed) if g in gpus else 0 for g in hardware.gpus),
         available_bytes=sum(rooms) + (0 if whole else ram or 0),
         verdict=verdict,
-        context=ask.context,
         max_context=largest,
         gpu_layers=place.gpu_layers,
         tokens_per_second=speed.estimate(
             facts, hardware, touched=touched, gpu=gpus[0], share=device_share, measured=measured, busy=busy
         ),
         why=(*why, *_notes(facts, w, ask)),
-        checkpoint_bytes=memory.first_checkpoints(w, ask),
     )
 
 
@@ -447,7 +456,7 @@ def _other_engine(facts: Facts, hardware: Hardware, ask: memory.Ask) -> FitRepor
     """Files that llama.cpp does not run: an upper estimate, said to be rough."""
     weights = _weights(facts)
     if weights is None:
-        return _unknown(facts, hardware, ask, Reason("unknown_fact", {"fact": "weights_bytes"}))
+        return _unknown(facts, hardware, ask, Reason("unknown_weights", {}))
     known = memory.trouble(facts) is None
     kept = memory.kv_bytes(facts, ask.context, slots=ask.slots) if known else 0
     work = int(weights * OTHER_ENGINE_SHARE)

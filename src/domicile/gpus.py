@@ -2,8 +2,9 @@
 
 Knows a table (`gpus.csv`): bandwidths and power from vendors' specifications, cross-checked with llmfit's
 table where that was right; tensor throughput from huggingface.js; launch prices in dollars as announced,
-only where surely known, without tax. Knows nothing of this machine's own cards (that is `hardware/`). Names
-are matched whole: an RTX 4090 Laptop is not an RTX 4090, and reads memory at half its pace.
+only where surely known, without tax, for the size people mean first. Knows nothing of this machine's own
+cards (that is `hardware/`). Names are matched whole: an RTX 4090 Laptop is not an RTX 4090, and reads memory
+at half its pace.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from domicile.types import Facts, Layer, Reason
 
-KIB, MIB, GIB = 1024, 1024**2, 1024**3
+MIB, GIB = 1024**2, 1024**3
 
 KV_TYPES: Mapping[str, tuple[int, int]] = {
     "f32": (4, 1),
@@ -101,30 +101,31 @@ def padded(tokens: int) -> int:
 # -- one model -----------------------------------------------------------------------------------------------
 
 
+_NEEDED = {"weights_bytes": "unknown_weights", "n_embd": "unknown_width", "n_vocab": "unknown_vocabulary"}
+
+
 def trouble(facts: Facts, type_k: str = "f16", type_v: str = "f16", flash: bool = True) -> Reason | None:
     """Why no estimate can be made of this file, or None."""
-    missing = [
-        name
-        for name in ("weights_bytes", "n_embd", "n_vocab")
-        if not isinstance(value := getattr(facts, name), int) or not 0 < value < SANE
-    ]
-    if missing:
-        return Reason("unknown_fact", {"fact": missing[0]})
+    for name, key in _NEEDED.items():
+        value = getattr(facts, name)
+        if not isinstance(value, int) or not 0 < value < SANE:
+            return Reason(key, {})
     layers = facts.layers
     if not 0 < len(layers) <= 4096:
         return Reason("unknown_layers", {})
     for index, layer in enumerate(layers):
-        numbers = (
-            layer.n_head,
-            layer.n_head_kv,
-            layer.head_dim_k,
-            layer.head_dim_v,
-            layer.state_bytes,
-            layer.n_ff,
-        )
-        if min(numbers) < 0 or max(numbers) >= SANE or (layer.sliding_window or 1) < 0:
+        if not (
+            0 <= layer.n_head < SANE
+            and 0 <= layer.n_head_kv < SANE
+            and 0 <= layer.head_dim_k < SANE
+            and 0 <= layer.head_dim_v < SANE
+            and 0 <= layer.state_bytes < SANE
+            and 0 <= layer.n_ff < SANE
+            and 0 <= (layer.sliding_window or 0) < SANE
+        ):
             return Reason("unknown_layer", {"layer": index})
-        if layer.kind == "attention" and not (layer.n_head_kv and layer.head_dim_k):
+        # No heads of its own for keys and values is honest: such a layer reads those of another.
+        if layer.kind == "attention" and not (layer.n_head and (layer.head_dim_k or not layer.n_head_kv)):
             return Reason("unknown_heads", {"layer": index})
     for kind in (type_k, type_v):
         if kind not in KV_TYPES:
@@ -141,9 +142,11 @@ def loaded(facts: Facts) -> Facts:
     come last and are skipped unless asked for (llama.cpp, TENSOR_SKIP)."""
     ahead = _extra(facts, "nextn_predict_layers")
     kept = (_extra(facts, "block_count") or len(facts.layers)) - ahead
-    if not ahead or not 0 < kept <= len(facts.layers):
+    if not ahead or kept <= 0:
         return facts
     skipped = sum(t.size_bytes for t in facts.tensors if _block(t.name) >= kept)
+    if not facts.tensors:
+        skipped = _extra(facts, "nextn_bytes")
     return replace(
         facts,
         layers=facts.layers[:kept],
@@ -155,7 +158,7 @@ def loaded(facts: Facts) -> Facts:
 def _block(name: str) -> int:
     """The layer a tensor belongs to; -1 for the ones of no layer."""
     part = name.split(".", 2)
-    return int(part[1]) if len(part) == 3 and part[0] == "blk" and part[1].isdigit() else -1
+    return int(part[1]) if len(part) == 3 and part[0] == "blk" and part[1].isdecimal() else -1
 
 
 def kv_bytes(
@@ -179,6 +182,9 @@ def widths(facts: Facts, type_k: str, type_v: str) -> Widths:
     windows: dict[int, float] = {}
     attends = recurs = False
     for layer in facts.layers:
+        if layer.state_bytes:  # some architectures keep a state beside their attention
+            recurs = True
+            state += layer.state_bytes
         if layer.kind == "attention":
             attends = True
             cell = layer.n_head_kv * (layer.head_dim_k * per_k + layer.head_dim_v * per_v)
@@ -190,9 +196,6 @@ def widths(facts: Facts, type_k: str, type_v: str) -> Widths:
                 heads = layer.n_head
             if layer.n_head * layer.head_dim_k > query:
                 query = layer.n_head * layer.head_dim_k
-        elif layer.kind == "recurrent":
-            recurs = True
-            state += layer.state_bytes
         if layer.n_ff > dense:
             dense = layer.n_ff
     embd, vocab = facts.n_embd or 0, facts.n_vocab or 0
@@ -279,13 +282,8 @@ def overhead_bytes(facts: Facts, w: Widths, ask: Ask) -> int:
     )
 
 
-def checkpoint_bytes(facts: Facts, *, kv_type_k: str = "f16", kv_type_v: str = "f16") -> int:
-    """One state of a conversation, kept where the model cannot go back: recurrent state and sliding
-    windows."""
-    return one_checkpoint(widths(facts, kv_type_k, kv_type_v))
-
-
 def one_checkpoint(w: Widths) -> int:
+    """One state of a conversation, kept where the model cannot go back: recurrent state and windows."""
     return w.state_bytes + int(sum(window * cell for window, cell in w.windows))
 
 
@@ -380,11 +378,12 @@ def _tied(facts: Facts, shares: Shares) -> bool:
 
 
 def _layer_kept(layer: Layer, ask: Ask, per: tuple[float, float]) -> int:
-    if layer.kind == "recurrent":
-        return layer.state_bytes * ask.slots
+    state = layer.state_bytes * ask.slots
     if layer.kind != "attention":
-        return 0
+        return state
     cells = ask.cells
     if layer.sliding_window:
         cells = min(cells, padded(layer.sliding_window + ask.ubatch))
-    return int(cells * ask.slots * layer.n_head_kv * (layer.head_dim_k * per[0] + layer.head_dim_v * per[1]))
+    return state + int(
+        cells * ask.slots * layer.n_head_kv * (layer.head_dim_k * per[0] + layer.head_dim_v * per[1])
+    )
