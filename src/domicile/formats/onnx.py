@@ -26,7 +26,9 @@ _MOST_GRAPH = 2**31
 _MOST_FIELDS = 600_000
 _MOST_TENSORS = 50_000
 _MOST_DEPTH = 32
-_MOST_TEXT = 4096
+_MOST_TEXT = 1024
+_MOST_TEXTS = 8 * 2**20
+_MOST_READ = 64 * 2**20
 _MOST_FILES = 64
 
 # Which field of which message is a message worth entering, by the numbers of onnx.proto.
@@ -83,6 +85,7 @@ class Model:
     producer: str | None = None
     tensors: list[_Stored] = field(default_factory=list)
     fields: int = 0
+    texts: int = 0
     domain: str = ""
     version: int = 0
 
@@ -117,7 +120,7 @@ def steps(files: Mapping[str, int], badge: bool, known: Vocabularies | None) -> 
 
 def graph(file: str, size: int) -> Steps[Model]:
     """Walk one model, entering only what can hold a tensor or name an operator's library."""
-    window = Window(file, size, chunk=HEAD_BYTES, ceiling=_MOST_GRAPH)
+    window = Window(file, size, chunk=HEAD_BYTES, ceiling=_MOST_GRAPH, grows=True, most_read=_MOST_READ)
     yield from window.need(min(16, size))
     refuse_code(file, window.data[:16])
     if size < 8 or window.data[0] >> 3 not in {1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25}:
@@ -230,6 +233,9 @@ def _bytes(window: Window, model: Model, message: str, number: int, length: int)
     """A field of interest: a short text, or packed dimensions."""
     if length > _MOST_TEXT:
         raise window.bad(f"a name of {length} bytes")
+    model.texts += length
+    if model.texts > _MOST_TEXTS:
+        raise window.bad("too many names")
     end = window.offset + length
     if (message, number) == ("tensor", 1):
         while window.offset < end:
