@@ -11,6 +11,7 @@ import re
 import struct
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -66,10 +67,8 @@ def of_head(file: str, size: int, head: bytes, total: int, known: Vocabularies |
     """
     read = Header(file, size)
     reading = header(read, head, known)
-    try:
+    with suppress(StopIteration):
         next(reading)  # runs until it wants more than the head
-    except StopIteration:
-        return _facts([read], total)
     return _facts([read], total)
 
 

@@ -42,9 +42,7 @@ _INSIDE: dict[str, dict[int, str]] = {
     "function": {7: "node", 9: "opset", 11: "attribute"},
     "tensor": {13: "external"},
 }
-_WANTED = frozenset(
-    {("tensor", 1), ("tensor", 8), ("external", 1), ("external", 2), ("opset", 1), ("model", 2)}
-)
+_WANTED = frozenset({("tensor", 1), ("tensor", 8), ("external", 1), ("external", 2), ("opset", 1)})
 _RAW = frozenset({4, 5, 7, 9, 10, 11})
 """The fields a tensor's own bytes may be in."""
 _TYPES = {
@@ -82,7 +80,6 @@ class _Stored:
 class Model:
     ir_version: int | None = None
     opset: int | None = None
-    producer: str | None = None
     tensors: list[_Stored] = field(default_factory=list)
     fields: int = 0
     texts: int = 0
@@ -245,8 +242,6 @@ def _bytes(window: Window, model: Model, message: str, number: int, length: int)
     said = (yield from window.take(length)).decode("utf-8", "replace")
     if message == "opset":
         model.domain = said
-    elif message == "model":
-        model.producer = said
     elif number == 8:
         model.tensors[-1].name = said
     elif number == 1:
