@@ -3,9 +3,6 @@ cheaply."""
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -677,56 +674,3 @@ def test_a_probe_of_shards_is_one_file(tmp_path: Path) -> None:
     probed = anyio.run(formats.read, {"p.gguf": LocalBytes(target)})
     assert probed.weights_bytes == 2048 + 1024
     assert "split.count" not in probed.extra
-
-
-_ASK = """
-import os, sys, xllamacpp as x
-p = x.CommonParams()
-p.model.path = sys.argv[1]
-p.load_mode = x.llama_load_mode.LLAMA_LOAD_MODE_MMAP  # the hole is mapped, not read
-p.no_extra_bufts = True  # a repacked copy would be allocated
-p.warmup = False
-p.verbosity = 4
-p.n_ctx = 2048
-p.fit_params = False
-p.cpuparams.n_threads = 1
-server = x.Server(p)
-os._exit(0)  # its destructor waits for a client
-"""
-
-
-@pytest.mark.slow
-def test_the_engine_opens_a_probe(tmp_path: Path) -> None:
-    pytest.importorskip("xllamacpp")
-    width, ff, vocab = 256, 512, 300
-    tensors: dict[str, tuple[tuple[int, ...], int]] = {"token_embd.weight": ((vocab, width), 8)}
-    for i in range(2):
-        tensors |= {
-            f"blk.{i}.attn_norm.weight": ((width,), 0),
-            f"blk.{i}.attn_q.weight": ((width, width), 8),
-            f"blk.{i}.attn_k.weight": ((64, width), 8),
-            f"blk.{i}.attn_v.weight": ((64, width), 8),
-            f"blk.{i}.attn_output.weight": ((width, width), 8),
-            f"blk.{i}.ffn_norm.weight": ((width,), 0),
-            f"blk.{i}.ffn_gate.weight": ((ff, width), 8),
-            f"blk.{i}.ffn_up.weight": ((ff, width), 8),
-            f"blk.{i}.ffn_down.weight": ((width, ff), 8),
-        }
-    tensors["output_norm.weight"] = ((width,), 0)
-
-    def fill(w: GGUFWriter) -> None:
-        basics(2, width, 8, 2, ff)(w)
-        w.add_layer_norm_rms_eps(1e-5)
-        w.add_rope_dimension_count(32)
-
-    path = written(tmp_path / "m.gguf", "llama", fill, tensors)
-    target = tmp_path / "probe.gguf"
-    anyio.run(formats.rewrite_probe, {"m.gguf": LocalBytes(path)}, target)
-    answer = subprocess.run(
-        [sys.executable, "-c", _ASK, str(target)], capture_output=True, text=True, timeout=60
-    )
-    said = answer.stdout + answer.stderr
-    assert answer.returncode == 0, said[-2000:]
-    for kind, size in (("model", "1.21"), ("KV", "1.00")):
-        assert re.search(rf"CPU(?:_Mapped)? {kind} buffer size = +{size} MiB", said), kind
-    assert re.search(r"compute buffer size = +\d", said)

@@ -213,6 +213,11 @@ _KNOWN = (
 
 def strange_ggufs() -> Iterator[tuple[str, bytes]]:
     """(what is strange, the file): read as unknown, or refused; never a number that is wrong or negative."""
+    yield "many long texts", gguf([*TINY, *((f"t{i}", text(b"\xf0\x9f\x98\x80" * 2**18)) for i in range(60))])
+    yield "many arrays", gguf([*TINY, *((f"a{i}", array(0, [b"\1" * 4096], 4096)) for i in range(8000))])
+    yield "many long keys", gguf([*TINY, *((f"{i:0>250}", u8(1)) for i in range(16_000))])
+    names = [info(f"{i:0>120}", (1, 1, 1, 1), 0, 32 * i) for i in range(32_000)]
+    yield "many long names", gguf(TINY, names, data_bytes=32 * 32_000)
     for key in _KNOWN:
         name = key.replace(".", "__")
         values = {

@@ -28,6 +28,7 @@ _WITHOUT_WEIGHTS = (
     "Processor",
 )
 _MOST_COMPONENTS = 64
+_MOST_TENSORS = 100_000
 _TASKS = (
     ("Inpaint", "image-to-image"),
     ("Img2Img", "image-to-image"),
@@ -60,9 +61,10 @@ def steps(files: Mapping[str, int], badge: bool, known: Vocabularies | None) -> 
         total += sum(chosen.values())
         own: list[Tensor] = []
         if not badge:
-            for file, size in sorted(chosen.items()):
-                own += yield from safetensors.header(file, size)
+            own = yield from safetensors.headers(chosen)
         sizes[name] = sum(chosen.values()) if badge else sum(t.size_bytes for t in own)
+        if len(tensors) + len(own) > _MOST_TENSORS:
+            raise Malformed(file=path, problem=f"more than {_MOST_TENSORS} tensors")
         tensors += [Tensor(f"{name}.{t.name}", t.dims, t.type, t.size_bytes) for t in own]
     kind = text(index, "_class_name") or ""
     by_type: dict[str, int] = {}

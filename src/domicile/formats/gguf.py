@@ -11,13 +11,14 @@ import re
 import struct
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from domicile.errors import Malformed
 from domicile.formats import ggml
 from domicile.formats.architectures import Hyper, encoder_only, layers
-from domicile.formats.gguf_header import MAGIC, Header, Vocabularies, header
+from domicile.formats.gguf_header import MAGIC, MOST_TENSORS, Header, Vocabularies, header
 from domicile.formats.window import HEAD_BYTES, Steps, Want
 from domicile.types import Facts, Tensor
 
@@ -38,13 +39,25 @@ def steps(files: Mapping[str, int], badge: bool, known: Vocabularies | None) -> 
     head = yield Want(first, 0, min(HEAD_BYTES, files[first]))
     if badge:
         return of_head(first, files[first], head, total, known)
-    headers = []
-    for name in shards:
-        one = Header(name, files[name])
-        yield from header(one, head if name == first else b"", known)
-        headers.append(one)
-    _check_shards(headers)
+    headers = yield from _headers({name: files[name] for name in shards}, head, known)
     return _facts(headers, total)
+
+
+def _headers(
+    files: Mapping[str, int], head: bytes, known: Vocabularies | None, *, keep: bool = False
+) -> Steps[list[Header]]:
+    """Every shard's header, together within the bounds of one."""
+    headers: list[Header] = []
+    tensors = strings = 0
+    for name in sorted(files):
+        one = Header(name, files[name], strings=strings, raw=[] if keep else None)
+        yield from header(one, b"" if headers else head, known)
+        headers.append(one)
+        tensors, strings = tensors + len(one.tensors), one.strings
+        if tensors > MOST_TENSORS:
+            raise Malformed(file=name, problem=f"more than {MOST_TENSORS} tensors")
+    _check_shards(headers)
+    return headers
 
 
 def of_head(file: str, size: int, head: bytes, total: int, known: Vocabularies | None = None) -> Facts:
@@ -54,10 +67,8 @@ def of_head(file: str, size: int, head: bytes, total: int, known: Vocabularies |
     """
     read = Header(file, size)
     reading = header(read, head, known)
-    try:
+    with suppress(StopIteration):
         next(reading)  # runs until it wants more than the head
-    except StopIteration:
-        return _facts([read], total)
     return _facts([read], total)
 
 
@@ -106,6 +117,7 @@ def _facts(headers: Sequence[Header], file_bytes: int) -> Facts:
     hyper = Hyper(arch, values)
     tensors = tuple(t for h in headers for t in h.tensors) if complete else ()
     experts, used = hyper.number("expert_count"), hyper.number("expert_used_count")
+    declared = Hyper("split", values).number("tensors.count")
     totals = _totals(tensors, hyper) if complete else _Totals()
     weights = totals.bytes if complete else max(0, file_bytes - sum(h.seen_bytes for h in headers))
     return Facts(
@@ -134,7 +146,7 @@ def _facts(headers: Sequence[Header], file_bytes: int) -> Facts:
         chat_template=_template(values),
         licence=_text(values, "general.license"),
         tensors=tensors,
-        n_tensors=len(tensors) if complete else values.get("split.tensors.count") or first.n_tensors,
+        n_tensors=len(tensors) if complete else declared or first.n_tensors,
         extra=_extra(arch, values, totals),
         exact=complete,
     )
@@ -252,12 +264,7 @@ def probe(files: Mapping[str, int], known: Vocabularies | None) -> Steps[Probe]:
     would take, in milliseconds; so does `llama-fit-params`. The tokenizer's arrays are the bulk of a header
     and change no size but their own: the vocabulary is declared absent ("none"), its length given instead.
     """
-    headers = []
-    for name in sorted(files):
-        one = Header(name, files[name], raw=[])
-        yield from header(one, b"", known)
-        headers.append(one)
-    _check_shards(headers)
+    headers = yield from _headers(files, b"", known, keep=True)
     first = headers[0]
     arch = _text(first.values, "general.architecture")
     n_vocab = first.lengths.get("tokenizer.ggml.tokens")

@@ -23,15 +23,17 @@ from domicile.types import Tensor
 MAGIC = b"GGUF"
 MOST_HEADER = 100 * 2**20
 _MOST_KEYS = 16_384
-_MOST_KEY = 1024
+_MOST_KEY = 256
 _MOST_TEXT = 8 * 2**20
 _MOST_KEPT_TEXT = 2**20
+_KEPT_BYTES = 16 * 2**20
+"""What all kept values together may take in memory; a value beyond is unknown."""
 _MOST_STRINGS = 5_000_000
 """In all arrays together; the largest vocabularies have 800,000 tokens and merges."""
 _MOST_ELEMENTS = 4096
 """A longer array of numbers is measured, not kept: only the tokenizer has such."""
-_MOST_TENSORS = 65_536
-_MOST_NAME = 256
+MOST_TENSORS = 32_768
+_MOST_NAME = 128
 _MOST_DIMS = 4
 _MOST_ALIGNMENT = 2**20
 
@@ -79,6 +81,7 @@ class Header:
     seen_bytes: int = 0
     data_offset: int | None = None
     """Where the weights start; None until the whole header was read."""
+    room: int = _KEPT_BYTES
     strings: int = 0
     """Met in arrays so far."""
     jumped: bool = False
@@ -116,7 +119,7 @@ def _header(into: Header, head: bytes, known: Vocabularies | None) -> Steps[None
         raise window.bad(f"GGUF version {version}")
     (n_tensors,) = yield from window.unpack(_U64)
     (n_keys,) = yield from window.unpack(_U64)
-    if n_tensors > _MOST_TENSORS or n_tensors * 24 > into.size:
+    if n_tensors > MOST_TENSORS or n_tensors * 24 > into.size:
         raise window.bad(f"{n_tensors} tensors")
     if n_keys > _MOST_KEYS or n_keys * 13 > into.size:
         raise window.bad(f"{n_keys} keys")
@@ -197,8 +200,9 @@ def _scalar(window: Window, into: Header, key: str, name: bytes, kind: int) -> S
         if length > _MOST_TEXT:
             raise window.bad(f"a text of {length} bytes under {_shown(name)}")
         body = yield from window.take(length)
-        if length <= _MOST_KEPT_TEXT:
-            into.values[key] = body.decode("utf-8", "replace")
+        if length > _MOST_KEPT_TEXT or not _fits(into, 4 * length):
+            return
+        into.values[key] = body.decode("utf-8", "replace")
         raw = _U64.pack(length) + body
     else:
         form = _SCALARS.get(kind)
@@ -207,6 +211,13 @@ def _scalar(window: Window, into: Header, key: str, name: bytes, kind: int) -> S
         raw = yield from window.take(form.size)
         into.values[key] = form.unpack(raw)[0]
     _keep(into, key, name, kind, raw)
+
+
+def _fits(into: Header, size: int) -> bool:
+    if size > into.room:
+        return False
+    into.room -= size
+    return True
 
 
 def _keep(into: Header, key: str, name: bytes, kind: int, raw: bytes) -> None:
@@ -236,8 +247,9 @@ def _array(
         size = count * form.size
         if count <= _MOST_ELEMENTS:
             raw = yield from window.take(size)
-            into.values[key] = tuple(v for (v,) in form.iter_unpack(raw))
-            _keep(into, key, name, _ARRAY, _U32.pack(kind) + _U64.pack(count) + raw)
+            if _fits(into, 40 * count):
+                into.values[key] = tuple(v for (v,) in form.iter_unpack(raw))
+                _keep(into, key, name, _ARRAY, _U32.pack(kind) + _U64.pack(count) + raw)
         else:
             window.skip(size)
         into.tokenizer_bytes += size if key.startswith("tokenizer.") else 0
@@ -297,7 +309,7 @@ def _shown(name: bytes) -> str:
 
 def _tensors(window: Window, into: Header) -> Steps[None]:
     window.chunk = max(HEAD_BYTES, min((into.n_tensors - len(into.tensors)) * 72, 2**20))
-    names: set[bytes] = set()
+    names: set[str] = set()
     for _ in range(into.n_tensors):
         (length,) = yield from window.unpack(_U64)
         if not 0 < length <= _MOST_NAME:
@@ -308,9 +320,6 @@ def _tensors(window: Window, into: Header) -> Steps[None]:
         window.at += length + 4
         if n_dims > _MOST_DIMS:
             raise window.bad(f"{_shown(name)} has {n_dims} dimensions")
-        if name in names:
-            raise window.bad(f"the tensor {_shown(name)} twice")
-        names.add(name)
         yield from window.need(8 * n_dims + _INFO.size)
         dims = struct.unpack_from(f"<{n_dims}Q", window.data, window.at)
         kind, offset = _INFO.unpack_from(window.data, window.at + 8 * n_dims)
@@ -318,6 +327,9 @@ def _tensors(window: Window, into: Header) -> Steps[None]:
         tensor = _tensor(window, name, dims, kind)
         if offset % into.alignment or offset + tensor.size_bytes > into.size:
             raise window.bad(f"{_shown(name)} lies outside the file")
+        if tensor.name in names:
+            raise window.bad(f"the tensor {_shown(name)} twice")
+        names.add(tensor.name)
         into.tensors.append(tensor)
         into.offsets.append(offset)
 

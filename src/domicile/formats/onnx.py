@@ -26,7 +26,9 @@ _MOST_GRAPH = 2**31
 _MOST_FIELDS = 600_000
 _MOST_TENSORS = 50_000
 _MOST_DEPTH = 32
-_MOST_TEXT = 4096
+_MOST_TEXT = 1024
+_MOST_TEXTS = 8 * 2**20
+_MOST_READ = 64 * 2**20
 _MOST_FILES = 64
 
 # Which field of which message is a message worth entering, by the numbers of onnx.proto.
@@ -40,9 +42,7 @@ _INSIDE: dict[str, dict[int, str]] = {
     "function": {7: "node", 9: "opset", 11: "attribute"},
     "tensor": {13: "external"},
 }
-_WANTED = frozenset(
-    {("tensor", 1), ("tensor", 8), ("external", 1), ("external", 2), ("opset", 1), ("model", 2)}
-)
+_WANTED = frozenset({("tensor", 1), ("tensor", 8), ("external", 1), ("external", 2), ("opset", 1)})
 _RAW = frozenset({4, 5, 7, 9, 10, 11})
 """The fields a tensor's own bytes may be in."""
 _TYPES = {
@@ -80,9 +80,9 @@ class _Stored:
 class Model:
     ir_version: int | None = None
     opset: int | None = None
-    producer: str | None = None
     tensors: list[_Stored] = field(default_factory=list)
     fields: int = 0
+    texts: int = 0
     domain: str = ""
     version: int = 0
 
@@ -117,7 +117,7 @@ def steps(files: Mapping[str, int], badge: bool, known: Vocabularies | None) -> 
 
 def graph(file: str, size: int) -> Steps[Model]:
     """Walk one model, entering only what can hold a tensor or name an operator's library."""
-    window = Window(file, size, chunk=HEAD_BYTES, ceiling=_MOST_GRAPH)
+    window = Window(file, size, chunk=HEAD_BYTES, ceiling=_MOST_GRAPH, grows=True, most_read=_MOST_READ)
     yield from window.need(min(16, size))
     refuse_code(file, window.data[:16])
     if size < 8 or window.data[0] >> 3 not in {1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25}:
@@ -230,6 +230,9 @@ def _bytes(window: Window, model: Model, message: str, number: int, length: int)
     """A field of interest: a short text, or packed dimensions."""
     if length > _MOST_TEXT:
         raise window.bad(f"a name of {length} bytes")
+    model.texts += length
+    if model.texts > _MOST_TEXTS:
+        raise window.bad("too many names")
     end = window.offset + length
     if (message, number) == ("tensor", 1):
         while window.offset < end:
@@ -239,8 +242,6 @@ def _bytes(window: Window, model: Model, message: str, number: int, length: int)
     said = (yield from window.take(length)).decode("utf-8", "replace")
     if message == "opset":
         model.domain = said
-    elif message == "model":
-        model.producer = said
     elif number == 8:
         model.tensors[-1].name = said
     elif number == 1:

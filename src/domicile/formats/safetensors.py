@@ -26,6 +26,7 @@ MOST_HEADER = 25_000_000
 _MOST_INDEX = 32_000_000
 _MOST_PAIRS = 500_000
 _MOST_TENSORS = 60_000
+_MOST_IN_ALL = 150_000
 _MOST_JOINED = 2**22
 """A longer header is asked for again whole: joined to its head it would be in memory twice."""
 _MOST_SHARDS = 1024
@@ -63,9 +64,7 @@ def steps(files: Mapping[str, int], badge: bool, known: Vocabularies | None) -> 
     total = sum(files[name] for name in weights)
     if badge:
         return _facts(config, {}, [], total, total, exact=False)
-    tensors: list[Tensor] = []
-    for name in weights:
-        tensors += yield from header(name, files[name])
+    tensors = yield from headers({name: files[name] for name in weights})
     if len({t.name for t in tensors}) != len(tensors):
         raise Malformed(file=weights[0], problem="a tensor in two shards")
     yield from _check_index(files, folder)
@@ -119,6 +118,16 @@ def _shards(file: str, index: bytes) -> set[str]:
 
 
 # --- one file ---
+
+
+def headers(files: Mapping[str, int]) -> Steps[list[Tensor]]:
+    """The tensors of several files, together within bounds."""
+    tensors: list[Tensor] = []
+    for name in sorted(files):
+        tensors += yield from header(name, files[name])
+        if len(tensors) > _MOST_IN_ALL:
+            raise Malformed(file=name, problem=f"more than {_MOST_IN_ALL} tensors")
+    return tensors
 
 
 def header(file: str, size: int) -> Steps[list[Tensor]]:

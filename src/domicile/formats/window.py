@@ -35,15 +35,26 @@ HEAD_BYTES = 64 * 1024
 class Window:
     """A cursor over a file of known size, holding only the bytes around it."""
 
-    __slots__ = ("at", "ceiling", "chunk", "data", "file", "size", "start")
+    __slots__ = ("at", "ceiling", "chunk", "data", "file", "grows", "left", "size", "start")
 
     def __init__(
-        self, file: str, size: int, *, head: bytes = b"", chunk: int, ceiling: int | None = None
+        self,
+        file: str,
+        size: int,
+        *,
+        head: bytes = b"",
+        chunk: int,
+        ceiling: int | None = None,
+        grows: bool = False,
+        most_read: int = 2**62,
     ) -> None:
         self.file, self.size, self.chunk = file, size, chunk
         self.data, self.start, self.at = head, 0, 0
         self.ceiling = size if ceiling is None else min(size, ceiling)
         """No cursor goes beyond: the end of the file, or the largest header worth believing."""
+        self.grows = grows
+        """For a header with weights in it: small pieces after a jump, larger ones as reading goes on."""
+        self.left = most_read
 
     @property
     def offset(self) -> int:
@@ -65,7 +76,13 @@ class Window:
             raise self.bad("ends too early" if end > self.size else f"header beyond {self.ceiling} bytes")
         if have < 0:  # the cursor jumped ahead of what was read
             self.start, self.at, self.data, have = self.offset, 0, b"", 0
+            self.chunk = 2**13 if self.grows else self.chunk
+        elif self.grows:
+            self.chunk = min(2 * self.chunk, 2**20)
         length = min(max(n - have, self.chunk), self.size - self.offset - have)
+        self.left -= length
+        if self.left < 0:
+            raise self.bad("a header in too many pieces")
         more = yield Want(self.file, self.offset + have, length)
         if len(more) != length:
             raise self.bad("shorter than announced")
