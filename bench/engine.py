@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from domicile.fit import ENVIRONMENT
+from domicile.engines.llama import ENVIRONMENT
 from domicile.memory import CHECKPOINTS
 
 MIB = 1024**2

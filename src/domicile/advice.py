@@ -24,7 +24,6 @@ from domicile.db import Database
 from domicile.engines import probe
 from domicile.errors import CardNotFound, DomicileError, ModelFileMissing, ModelNotFound
 from domicile.formats.gguf import for_size
-from domicile.formats.gguf_header import Vocabularies
 from domicile.hardware import calibrate
 from domicile.library import Library
 from domicile.sources.hub import Hub, choose
@@ -117,7 +116,7 @@ class Adviser:
         self._client = client
         self._machine: Hardware | None = None
         self._detecting = asyncio.Lock()
-        self._vocabularies = Vocabularies()
+        self._vocabularies: dict[str, tuple[int, int, int]] = {}
         self._headers: dict[str, Known] = {}
 
     # -- the machine --
@@ -140,7 +139,7 @@ class Adviser:
 
     async def _machine_for(self, wish: Wish, *, measure: bool) -> Hardware:
         if wish.on is None:
-            return await self.machine(measure=measure)
+            return _for_engine(await self.machine(measure=measure))
         card = gpus.find(wish.on)
         if card is None:
             raise CardNotFound(name=wish.on[:100], nearest=", ".join(gpus.nearest(wish.on)))
@@ -250,12 +249,12 @@ class Adviser:
             return Table(repository, (), None, Reason("best_none", {"label": None, "need": None}), 0, 0)
         smallest = min(models, key=lambda v: v.size_bytes)
         badge = await self._of_variant(repository, smallest, badge=True)
-        facts = {
-            v.label: replace(for_size(badge.facts, v.size_bytes), quantisation=v.quantisation) for v in models
-        }
+        facts = {v.label: replace(for_size(badge.facts, v.size_bytes), quantisation=v.quantisation) for v in models}
         choice = fitting.best(facts, machine, context=wish.context)
         rows = tuple(
-            Row(v, choice.reports[v.label], quality.bits(v.label, facts[v.label]), quality.loss(v.label, facts[v.label]))
+            Row(
+                v, choice.reports[v.label], quality.bits(v.label, facts[v.label]), quality.loss(v.label, facts[v.label])
+            )
             for v in sorted(models, key=lambda v: v.size_bytes)
         )
         return Table(repository, rows, choice.best, choice.reason, badge.fetched_bytes, badge.requests)
@@ -264,6 +263,18 @@ class Adviser:
         """Which cards of the table run this model."""
         known = await self.known(text)
         return gpus.cards_for(known.facts, context=wish.context, kv_type_k=wish.kv_type, kv_type_v=wish.kv_type)
+
+    async def launch(self, model: Installed) -> tuple[fitting.Plan, FitReport, Facts]:
+        """How to wake a model of the library so that it takes what is predicted: the settings' context, or the
+        largest that fits. Raises what is wrong with its file."""
+        facts = (await self._of_files(model.name, model.files)).facts
+        machine = _for_engine(await self.machine())
+        context = min(self._settings.context, facts.context_length or self._settings.context)
+        slots = max(1, self._settings.slots)
+        report = fitting.fit(facts, machine, context=context, slots=slots)
+        if report.verdict == "smaller_context" and report.max_context:
+            report = fitting.fit(facts, machine, context=report.max_context, slots=slots)
+        return fitting.plan(report, machine, slots=slots), report, facts
 
     # -- what came of it --
 
@@ -344,7 +355,10 @@ def _corrected(report: FitReport, answer: probe.ProbeAnswer) -> FitReport:
     kv, state = answer.kv_bytes, answer.state_bytes or 0
     ours = (report.kv_bytes or 0) + (report.state_bytes or 0) + (report.compute_bytes or 0)
     difference = kv + state + compute - ours
-    reason = Reason("engine_agrees", {}) if abs(difference) < 1 << 20 else Reason("engine_differs", {"by": difference})
+    if abs(difference) < 1 << 20:
+        reason = Reason("engine_agrees", {})
+    else:
+        reason = Reason("engine_differs" if difference > 0 else "engine_differs_less", {"by": abs(difference)})
     return replace(
         report,
         kv_bytes=kv,
@@ -353,6 +367,11 @@ def _corrected(report: FitReport, answer: probe.ProbeAnswer) -> FitReport:
         total_bytes=report.total_bytes + difference,
         why=(*report.why, reason),
     )
+
+
+def _for_engine(machine: Hardware) -> Hardware:
+    """The machine as the engine can use it: without the graphics that it does not list."""
+    return replace(machine, gpus=tuple(gpu for gpu in machine.gpus if gpu.engine))
 
 
 def _shards(path: Path) -> tuple[Path, ...]:

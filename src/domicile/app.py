@@ -8,29 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import platform
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
-import psutil
 
 from domicile import __version__, engines, i18n
+from domicile.advice import Adviser
 from domicile.config import Settings
 from domicile.db import Database
 from domicile.download import check_room, fetch
 from domicile.engines import Awake, Engine, Launch
 from domicile.engines.llama import sweep
 from domicile.errors import BadName, DomicileError, NoLog
+from domicile.hardware.calibrate import threads_for
 from domicile.jobs import Jobs, Progress, Work
 from domicile.library import Library, folder_of, free_bytes
 from domicile.runner import Runner
 from domicile.sources.hub import Hub, choose
-from domicile.types import Installed, Job, ModelRef, Repository, Variant
+from domicile.types import Facts, FitReport, Installed, Job, ModelRef, Repository, Variant
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,8 @@ class House:
         self.jobs = Jobs(self._describe)
         self.runner = Runner(kinds, self.launch_of, settings.keep_alive)
         self.hub = Hub(settings, client)
+        self.adviser = Adviser(settings, database, self.library, self.hub, client)
+        self._predicted: dict[str, tuple[FitReport, Facts]] = {}
         self.closing = asyncio.Event()
         """Set when the house begins to close: streams end by themselves."""
         self._client = client
@@ -119,6 +121,7 @@ class House:
         model = self.library.ready(name)
         async with self.runner.session(model, keep_alive_s) as awake:
             yield model, awake
+            self._remember(model, awake)
         if model.source != "embedded":
             self.library.used(model.name)  # a commit takes milliseconds: the answer has left by now
 
@@ -138,28 +141,38 @@ class House:
     def _log_path(self, name: str) -> Path:
         return self.settings.logs / ("".join(c if c.isalnum() or c in "._-" else "-" for c in name) + ".log")
 
-    def launch_of(self, model: Installed) -> Launch:
-        """The settings a model is woken with."""
+    async def launch_of(self, model: Installed) -> Launch:
+        """The settings a model is woken with: what was predicted is what is launched."""
+        plan, report, facts = await self.adviser.launch(model)
+        self._predicted[model.name] = (report, facts)
+        machine = await self.adviser.machine()
         return Launch(
             model=model,
-            context=self.settings.context,
-            slots=max(1, self.settings.slots),
-            threads=self.settings.threads or usable_cores(),
-            memory_bytes=self.settings.engine_memory or int(available_memory() * 0.9),
+            plan=plan,
+            threads=self.settings.threads or threads_for(machine),
+            memory_bytes=self.settings.engine_memory or int((machine.ram_available_bytes or 1 << 40) * 0.9),
             deadline_s=self.settings.wake_timeout,
             log=self._log_path(model.name),
         )
 
+    def _remember(self, model: Installed, awake: Awake) -> None:
+        """After a model's first answer since it woke: what it really takes, beside what was predicted."""
+        predicted = self._predicted.pop(model.name, None)
+        actual, rate = awake.resident_bytes(), awake.tokens_per_second()
+        if predicted is not None and actual is not None:
+            self.adviser.remember(model, predicted[1], predicted[0], actual, rate)
+
     async def doctor(self) -> list[Check]:
         """What is well and what is not, each with what to do."""
+        machine = await self.adviser.machine()
         checks = [
             Check("system", True, {"system": platform.platform(terse=True), "python": platform.python_version()}),
             Check("version", True, {"version": __version__}),
             Check("home", True, {"path": str(self.settings.home), "free": free_bytes(self.settings)}),
             Check(
                 "memory",
-                available_memory() > 1 << 30,
-                {"available": available_memory(), "cores": usable_cores()},
+                (machine.ram_available_bytes or 0) > 1 << 30,
+                {"available": machine.ram_available_bytes, "cores": machine.physical_cores},
             ),
         ]
         missing = [m.name for m in self.library.list() if m.missing]
@@ -232,45 +245,3 @@ def _from_hub(repository: Repository, variant: Variant, files: list[Path]) -> In
         quantisation=variant.quantisation,
         licence=repository.licence,
     )
-
-
-def usable_cores() -> int:
-    """Physical cores this process may use: a hyper-thread adds nothing to a matrix product."""
-    physical = psutil.cpu_count(logical=False) or os.cpu_count() or 1
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else physical
-    quota = _cgroup_cores()
-    return max(1, min(physical, allowed, quota or physical))
-
-
-def available_memory() -> int:
-    """Bytes that can be used now without swapping: the system's, or what the container's limit leaves."""
-    return min([psutil.virtual_memory().available, *_cgroup_memory_left()])
-
-
-def _cgroup(name: str) -> Iterator[str]:
-    """The values of a file of our control group (v2) and of those it is in."""
-    with contextlib.suppress(OSError, IndexError):
-        line = next(x for x in Path("/proc/self/cgroup").read_text("ascii").splitlines() if x.startswith("0::"))
-        folder = Path("/sys/fs/cgroup") / line[3:].strip("/")
-        while folder.is_relative_to("/sys/fs/cgroup"):
-            file = folder / name
-            if file.is_file():
-                yield file.read_text("ascii").strip()
-            folder = folder.parent
-
-
-def _cgroup_cores() -> int | None:
-    found = []
-    for value in _cgroup("cpu.max"):
-        quota, _, period = value.partition(" ")
-        if quota.isdigit() and period.isdigit() and int(period):
-            found.append(max(1, int(quota) // int(period)))
-    return min(found) if found else None
-
-
-def _cgroup_memory_left() -> list[int]:
-    left = []
-    for limit, used in zip(_cgroup("memory.max"), _cgroup("memory.current"), strict=False):
-        if limit.isdigit() and used.isdigit():
-            left.append(max(0, int(limit) - int(used)))
-    return left

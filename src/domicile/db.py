@@ -37,6 +37,20 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     CREATE TABLE kept (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;  -- the active model, the API key's hash
     """,
+    """
+    CREATE TABLE runs (                -- what was predicted of a model, and what it took
+        model TEXT NOT NULL,
+        context INTEGER NOT NULL,
+        predicted_bytes INTEGER,
+        actual_bytes INTEGER NOT NULL,
+        tokens_per_second REAL,
+        touched_bytes REAL,
+        layers INTEGER NOT NULL,
+        family TEXT NOT NULL,
+        device TEXT NOT NULL,
+        at REAL NOT NULL
+    ) STRICT;
+    """,
 )
 
 

@@ -11,7 +11,7 @@ An error knows its code, its HTTP status, the exit status of the command line an
     │   ├── GrammarTooLarge            a grammar or schema beyond the bounds that keep the engine safe
     │   └── BodyTooLarge          413
     ├── NotFound                  404
-    │   ├── ModelNotFound  JobNotFound  RouteNotFound  NoLog
+    │   ├── ModelNotFound  JobNotFound  RouteNotFound  NoLog  CardNotFound
     │   ├── RepositoryNotFound  RevisionNotFound  FileNotOnHub  NoSuchVariant  NothingToRun
     │   └── ModelFileMissing      409  the library knows it, the disk does not
     ├── Refused                   403  the guard said no
@@ -128,6 +128,9 @@ class NoSuchVariant(NotFound): ...
 
 
 class NothingToRun(NotFound): ...
+
+
+class CardNotFound(NotFound): ...
 
 
 class ModelFileMissing(NotFound):

@@ -10,10 +10,10 @@ numbers.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from domicile import memory, quality, speed
-from domicile.types import Facts, FitReport, Gpu, Hardware, Reason, Speed, Verdict
+from domicile.types import Facts, FitReport, Gpu, Hardware, Plan, Reason, Speed, Verdict
 
 DEFAULT_CONTEXT = 8192
 SMALLEST_CONTEXT = 2048
@@ -29,37 +29,6 @@ UNIFIED_SHARE = 0.75
 """macOS lets a GPU wire three quarters of the memory (two thirds below 36 GB)."""
 TIGHT = 0.9
 """Above this share of what is available, a fit is called tight."""
-
-
-ENVIRONMENT: Mapping[str, str] = {
-    "OMP_WAIT_POLICY": "passive",
-    # glibc keeps what the loader freed (up to 20 MiB on a file with large tensors) unless told
-    # to give it back.
-    "MALLOC_MMAP_THRESHOLD_": str(memory.MIB),
-    "MALLOC_TRIM_THRESHOLD_": str(memory.MIB),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How to start the engine so that it uses what was predicted. Sizes in bytes, contexts in tokens."""
-
-    n_ctx: int
-    """Of all slots together, as the engine counts."""
-    n_parallel: int
-    n_ubatch: int
-    type_k: str
-    type_v: str
-    flash_attention: bool
-    gpu_layers: int
-    """Counting the output as one: the number of layers plus one is everything."""
-    tensor_split: tuple[float, ...]
-    """Share of the offloaded layers for each GPU of the machine; empty for one or none."""
-    cache_ram_bytes: int
-    checkpoints: int
-    load_mode: str = "none"
-    """Read into memory, not mapped: mapping and repacking together keep the weights twice."""
-    environment: Mapping[str, str] = field(default_factory=lambda: ENVIRONMENT)
 
 
 # -- what there is -------------------------------------------------------------------------------------------
@@ -189,19 +158,9 @@ def _report_ram(
     unified = next((g for g in hardware.gpus if g.unified), None)
     room = ram_room(hardware)
     on_gpu = unified is not None and gpu_layers != 0
-    if (
-        on_gpu
-        and room is not None
-        and hardware.ram_bytes
-        and unified is not None
-        and unified.backend == "metal"
-    ):
+    if on_gpu and room is not None and hardware.ram_bytes and unified is not None and unified.backend == "metal":
         room = min(room, int(hardware.ram_bytes * UNIFIED_SHARE))
-    layers = (
-        len(facts.layers) + 1
-        if on_gpu and gpu_layers is None
-        else min(gpu_layers or 0, len(facts.layers) + 1)
-    )
+    layers = len(facts.layers) + 1 if on_gpu and gpu_layers is None else min(gpu_layers or 0, len(facts.layers) + 1)
     need = _need(facts, w, ask)
     cache = _cache(cache_bytes, room, need)
     growth = max(0, memory.CHECKPOINTS - 2) * memory.one_checkpoint(w)
@@ -256,9 +215,7 @@ def _report_gpu(
     largest = _largest_gpu(facts, w, ask, rooms, ram, shares, whole)
     why: list[Reason] = []
     if not _holds(place, rooms) or (ram is not None and place.host + growth > ram):
-        short = max(
-            *(d - r for d, r in zip(place.devices, rooms, strict=True)), place.host + growth - (ram or 0)
-        )
+        short = max(*(d - r for d, r in zip(place.devices, rooms, strict=True)), place.host + growth - (ram or 0))
         verdict: Verdict = "smaller_context" if largest >= SMALLEST_CONTEXT else "no"
         key = verdict if verdict == "smaller_context" else "too_large_gpu"
         why.append(Reason(key, {"missing": max(0, short), "context": largest}))
@@ -507,17 +464,13 @@ def best(
     known it does not count. Nothing above eight bits is recommended: it costs twice and nobody sees the gain.
     """
     reports = {label: fit(facts, hardware, context=context) for label, facts in variants.items()}
-    runs = [
-        label for label, report in reports.items() if report.verdict in {"fits", "tight", "partly_on_gpu"}
-    ]
+    runs = [label for label, report in reports.items() if report.verdict in {"fits", "tight", "partly_on_gpu"}]
     if not runs:
         small = min(reports, key=lambda label: reports[label].total_bytes or 1 << 62, default=None)
         needed = reports[small].total_bytes if small is not None else None
         return Choice(None, Reason("best_none", {"label": small, "need": needed}), reports)
     judged = {
-        label: replace(
-            report, verdict="smaller_quantisation", why=(Reason("smaller_quantisation", {}), *report.why)
-        )
+        label: replace(report, verdict="smaller_quantisation", why=(Reason("smaller_quantisation", {}), *report.why))
         if report.verdict in {"no", "smaller_context"}
         and any((reports[r].total_bytes or 0) < (report.total_bytes or 0) for r in runs)
         else report
@@ -604,9 +557,7 @@ def rules_of_thumb(facts: Facts, context: int = DEFAULT_CONTEXT) -> tuple[Rule, 
     for name, size in said:
         if name.startswith("P"):
             real = round(8 * weights / (facts.parameters or 1), 2)
-            wrong = Reason(
-                "rule_bits", {"nominal": nominal_bits(facts.quantisation), "real": real, "kv": kept}
-            )
+            wrong = Reason("rule_bits", {"nominal": nominal_bits(facts.quantisation), "real": real, "kv": kept})
         elif size < ours:
             wrong = Reason("rule_no_context", {"kv": kept, "context": context, "missing": ours - size})
         else:

@@ -80,6 +80,7 @@ class Card:
             compute_capability=self.compute_capability,
             bandwidth_bytes_per_s=self.bandwidth_bytes_per_s,
             unified=self.unified,
+            engine=True,
             why=Reason("read", {"place": "gpus.csv"}),
         )
 
@@ -134,9 +135,7 @@ def _index() -> dict[tuple[str, ...], Card]:
             index.setdefault(_key(name), card)
         # "M3 Max" was sold with two GPUs: without the number of cores, the slower one is meant.
         bare = _key(card.name.split("(")[0])
-        if "(" in card.name and (
-            bare not in index or card.bandwidth_bytes_per_s < index[bare].bandwidth_bytes_per_s
-        ):
+        if "(" in card.name and (bare not in index or card.bandwidth_bytes_per_s < index[bare].bandwidth_bytes_per_s):
             index[bare] = card
     return index
 
@@ -255,9 +254,7 @@ def cards_for(
     if whole_only:
         found = [c for c in found if c.whole]
     return tuple(
-        sorted(
-            found, key=lambda c: (not c.whole, c.vram_gib if c.whole else -c.vram_gib, -c.tokens_per_second)
-        )
+        sorted(found, key=lambda c: (not c.whole, c.vram_gib if c.whole else -c.vram_gib, -c.tokens_per_second))
     )
 
 
@@ -301,8 +298,7 @@ def advise(
     able = [
         c
         for c in cards_for(facts, context=context, among=homely, whole_only=True)
-        if c.tokens_per_second >= wish
-        and (budget_usd is None or (c.card.launch_usd or budget_usd + 1) <= budget_usd)
+        if c.tokens_per_second >= wish and (budget_usd is None or (c.card.launch_usd or budget_usd + 1) <= budget_usd)
     ]
     able.sort(key=lambda c: (c.card.launch_usd is None, c.card.launch_usd or 0, -c.tokens_per_second))
     if not able:

@@ -46,9 +46,7 @@ GPU_HOST_BYTES = 180 * MIB
 """What a GPU runtime costs the process in ordinary memory. Assumed: no GPU was measured."""
 SANE = 1 << 44
 """No honest number in a header is larger (16 TiB)."""
-TWO_WIDE = frozenset(
-    {"llama", "qwen2", "lfm2", "mistral3", "granite", "granitemoe", "gemma", "gemma2", "phi3"}
-)
+TWO_WIDE = frozenset({"llama", "qwen2", "lfm2", "mistral3", "granite", "granitemoe", "gemma", "gemma2", "phi3"})
 """Architectures whose graph keeps two embedding-wide tensors alive on a GPU; the others keep four (those that
 normalise queries and keys)."""
 _NO_QUANTISED_KV = frozenset({"granitemoe"})
@@ -200,9 +198,7 @@ def widths(facts: Facts, type_k: str, type_v: str) -> Widths:
             dense = layer.n_ff
     embd, vocab = facts.n_embd or 0, facts.n_vocab or 0
     feed, scratch = _feed(facts, dense or facts.n_ff or 0, embd, 2 * query, recurs)
-    return Widths(
-        full, tuple(windows.items()), state, attends, heads, embd, feed, max(scratch, query, embd), vocab
-    )
+    return Widths(full, tuple(windows.items()), state, attends, heads, embd, feed, max(scratch, query, embd), vocab)
 
 
 def _feed(facts: Facts, dense: int, embd: int, query: int, recurs: bool) -> tuple[int, int]:
@@ -277,9 +273,7 @@ def overhead_bytes(facts: Facts, w: Widths, ask: Ask) -> int:
         # A byte-pair vocabulary stores about 39 bytes a token in the header, merges included.
         tokenizer = (39 if kind == "bpe" else 28) * w.vocab
     batch = min(ask.ubatch, ask.cells * ask.slots)
-    return (
-        PROCESS_BYTES[kind] + int(TOKENIZER_FACTOR[kind] * tokenizer) + int(batch * w.scratch * SCRATCH_BYTES)
-    )
+    return PROCESS_BYTES[kind] + int(TOKENIZER_FACTOR[kind] * tokenizer) + int(batch * w.scratch * SCRATCH_BYTES)
 
 
 def one_checkpoint(w: Widths) -> int:
@@ -384,6 +378,4 @@ def _layer_kept(layer: Layer, ask: Ask, per: tuple[float, float]) -> int:
     cells = ask.cells
     if layer.sliding_window:
         cells = min(cells, padded(layer.sliding_window + ask.ubatch))
-    return state + int(
-        cells * ask.slots * layer.n_head_kv * (layer.head_dim_k * per[0] + layer.head_dim_v * per[1])
-    )
+    return state + int(cells * ask.slots * layer.n_head_kv * (layer.head_dim_k * per[0] + layer.head_dim_v * per[1]))

@@ -33,9 +33,7 @@ class NameHint:
     """The file's own name without folder, shard and extension."""
 
 
-_EXTENSION = re.compile(
-    r"\.(?:gguf|ggml|safetensors|onnx|onnx[._]data|bin|pth?|ckpt)(?=$|-\d+-of-)", re.IGNORECASE
-)
+_EXTENSION = re.compile(r"\.(?:gguf|ggml|safetensors|onnx|onnx[._]data|bin|pth?|ckpt)(?=$|-\d+-of-)", re.IGNORECASE)
 _SHARD = re.compile(r"[-._](\d{1,5})-of-(\d{1,5})$")
 
 
@@ -108,12 +106,8 @@ def _spell(label: re.Match[str]) -> str:
 _START, _END = r"(?:(?<=[-_. ~()\[\]])|^)", r"(?![A-Za-z0-9])"
 # `1_8b` is 1.8 after a dash, but the 2 of `llama_2_7b` is a version.
 _NUMBER = r"(?:(?<=-)\d{1,2}_\d{1,2}|0_\d{1,3}|\d{1,4}(?:\.\d{1,3})?)"
-_EXPERTS = re.compile(
-    rf"{_START}(\d{{1,3}})x({_NUMBER})b{_END}|{_START}({_NUMBER})bx(\d{{1,3}}){_END}", re.IGNORECASE
-)
-_ACTIVE = re.compile(
-    rf"(?:{_START}A|(?<=b))({_NUMBER})([BM]){_END}|(?<=\db)({_NUMBER})a{_END}", re.IGNORECASE
-)
+_EXPERTS = re.compile(rf"{_START}(\d{{1,3}})x({_NUMBER})b{_END}|{_START}({_NUMBER})bx(\d{{1,3}}){_END}", re.IGNORECASE)
+_ACTIVE = re.compile(rf"(?:{_START}A|(?<=b))({_NUMBER})([BM]){_END}|(?<=\db)({_NUMBER})a{_END}", re.IGNORECASE)
 _EFFECTIVE = re.compile(rf"(?:{_START}|(?<=\d))E({_NUMBER})B{_END}", re.IGNORECASE)
 _BILLIONS = re.compile(rf"{_START}({_NUMBER})B(?:n)?(?:{_END}|(?={_NUMBER}a{_END}))", re.IGNORECASE)
 _GLUED = re.compile(rf"(?<=[a-z])(?<![-_. ~][aevqx])(\d{{1,3}}(?:\.\d)?)b{_END}", re.IGNORECASE)
@@ -158,9 +152,7 @@ def _unusual(text: str) -> float | None:
         return float(found[1])
     for found in _MILLIONS.finditer(text):
         # `1M` is a context of a million tokens, except in the toys that have a million parameters.
-        if float(found[1]) not in {1.0, 2.0, 4.0, 10.0} or re.search(
-            r"(?:stories|tiny|toy)", text, re.IGNORECASE
-        ):
+        if float(found[1]) not in {1.0, 2.0, 4.0, 10.0} or re.search(r"(?:stories|tiny|toy)", text, re.IGNORECASE):
             return float(found[1]) / 1000
     if found := _TRILLIONS.search(text):
         return float(found[1]) * 1000
@@ -172,9 +164,7 @@ def _unusual(text: str) -> float | None:
 def _is_context(thousands: int) -> bool:
     """Is this a length of context people advertise (128k, 131k, 200k, 262k)?"""
     return (
-        thousands % 50 == 0
-        or any(thousands in {2**n, 2**n * 1024 // 1000} for n in range(6, 10))
-        or thousands == 160
+        thousands % 50 == 0 or any(thousands in {2**n, 2**n * 1024 // 1000} for n in range(6, 10)) or thousands == 160
     )
 
 
@@ -258,12 +248,7 @@ def _grouped(weights: Iterable[RemoteFile], form: Format, files: Sequence[Remote
         hint = members[0][0]
         own = [file for _, file in members]
         if form == "onnx":
-            own += [
-                f
-                for f in files
-                for o in tuple(own)
-                if f.path.startswith((o.path + "_data", o.path + ".data"))
-            ]
+            own += [f for f in files for o in tuple(own) if f.path.startswith((o.path + "_data", o.path + ".data"))]
         have = {h.shard[0] for h, _ in members if h.shard}
         missing = tuple(n for n in range(1, hint.shard[1] + 1) if n not in have)[:1000] if hint.shard else ()
         made.append(Variant(_label(hint), hint.quantisation, tuple(own), form, hint.role, missing))
@@ -287,11 +272,7 @@ def _with(variant: Variant, companions: tuple[RemoteFile, ...]) -> Variant:
 
 
 def _mlc(files: Sequence[RemoteFile]) -> Variant:
-    own = tuple(
-        f
-        for f in files
-        if re.search(r"(?:^|/)params_shard_\d+\.bin$", f.path) or f.path.endswith(_COMPANIONS)
-    )
+    own = tuple(f for f in files if re.search(r"(?:^|/)params_shard_\d+\.bin$", f.path) or f.path.endswith(_COMPANIONS))
     return Variant("mlc", None, own, "mlc")
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -74,7 +74,7 @@ class Runner:
     """Owner of the children. `launch_of` says with which settings a model is woken."""
 
     def __init__(
-        self, engines: Mapping[str, Engine], launch_of: Callable[[Installed], Launch], keep_alive_s: float
+        self, engines: Mapping[str, Engine], launch_of: Callable[[Installed], Awaitable[Launch]], keep_alive_s: float
     ) -> None:
         self._engines = engines
         self._launch_of = launch_of
@@ -157,7 +157,7 @@ class Runner:
     async def _own(self, resident: _Resident) -> None:
         """The life of a model that is not asleep."""
         try:
-            async with resident.engine.awake(self._launch_of(resident.model)) as awake:
+            async with resident.engine.awake(await self._launch_of(resident.model)) as awake:
                 resident.state = "awake"
                 resident.idle_since = time.monotonic()
                 resident.awake.set_result(awake)

@@ -107,9 +107,7 @@ def _idle_experts(facts: Facts, weights: float) -> float:
         return idle * counted
     if facts.parameters and facts.active_parameters and facts.active_parameters < facts.parameters:
         return weights * (1.0 - facts.active_parameters / facts.parameters)
-    experts = (
-        facts.n_expert * 3 * (facts.n_ff_expert or facts.n_ff or 0) * (facts.n_embd or 0) * len(facts.layers)
-    )
+    experts = facts.n_expert * 3 * (facts.n_ff_expert or facts.n_ff or 0) * (facts.n_embd or 0) * len(facts.layers)
     if not facts.parameters or experts >= facts.parameters:
         return 0.0
     return weights * idle * experts / facts.parameters
@@ -121,11 +119,7 @@ def seconds_per_token(touched: float, layers: int, bandwidth: float, constants: 
 
 def constants_for(gpu: Gpu) -> Constants:
     """The constants of a GPU's backend, and of its memory."""
-    if (
-        gpu.backend == "cuda"
-        and (gpu.bandwidth_bytes_per_s or 0) > HBM_BYTES_PER_S
-        and not _consumer(gpu.name)
-    ):
+    if gpu.backend == "cuda" and (gpu.bandwidth_bytes_per_s or 0) > HBM_BYTES_PER_S and not _consumer(gpu.name):
         return CONSTANTS["cuda_hbm"]
     return CONSTANTS[gpu.backend]
 
@@ -162,9 +156,7 @@ def estimate(
             return Speed(None, None, prefill, Reason("speed_partly_unknown", {"name": gpu.name}))
         low = 1 / (share * seconds / constants.low + (1 - share) / cpu.low)
         high = 1 / (share * seconds / constants.high + (1 - share) / cpu.high)
-        return Speed(
-            low, high, cpu.prefill, Reason("speed_partly", {"name": gpu.name, "share": round(100 * share)})
-        )
+        return Speed(low, high, cpu.prefill, Reason("speed_partly", {"name": gpu.name, "share": round(100 * share)}))
     narrowed = _narrow(1 / seconds, measured, gpu.name, None, layers, gpu.bandwidth_bytes_per_s, constants)
     if narrowed is not None:
         return Speed(*narrowed, prefill, Reason("speed_measured", {"n": _runs(measured, gpu.name, None)}))
@@ -214,9 +206,7 @@ def _on_cpu(
 
 
 def _same(run: Measured, device: str, kind: str | None) -> bool:
-    return (
-        run.device == device and kind in (None, run.family) and run.tokens_per_second > 0 < run.touched_bytes
-    )
+    return run.device == device and kind in (None, run.family) and run.tokens_per_second > 0 < run.touched_bytes
 
 
 def _runs(measured: Sequence[Measured], device: str, kind: str | None) -> int:
@@ -277,7 +267,5 @@ def _prefill_cpu(facts: Facts, hardware: Hardware) -> Prefill | None:
     cores = hardware.usable_cores or hardware.physical_cores
     if not active or not cores:
         return None
-    core = next(
-        (flops for name, flops in CPU_GFLOPS_A_CORE.items() if name in hardware.features), _PLAIN_CORE
-    )
+    core = next((flops for name, flops in CPU_GFLOPS_A_CORE.items() if name in hardware.features), _PLAIN_CORE)
     return _class(core * min(cores, hardware.physical_cores or cores) / (2 * active))

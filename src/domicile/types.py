@@ -402,6 +402,8 @@ class Gpu:
     bandwidth_bytes_per_s: float | None = None
     unified: bool = False
     """Shares the system's memory (Apple, integrated)."""
+    engine: bool = False
+    """The engine that is installed lists it: it can be used, whatever the drivers say."""
     why: Reason | None = None
     """Where this was read."""
 
@@ -511,3 +513,22 @@ class FitReport:
     checkpoint_bytes: int = 0
     """Part of the total: states of the conversation the engine keeps after a first prompt, for models that cannot
     go back in one (recurrent layers, sliding windows)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How to start the engine so that it uses what was predicted. Sizes in bytes, contexts in tokens."""
+
+    n_ctx: int
+    """Of all slots together, as the engine counts."""
+    n_parallel: int
+    n_ubatch: int
+    type_k: str
+    type_v: str
+    flash_attention: bool
+    gpu_layers: int
+    """Counting the output as one: the number of layers plus one is everything."""
+    tensor_split: tuple[float, ...]
+    """Share of the offloaded layers for each GPU of the machine; empty for one or none."""
+    cache_ram_bytes: int
+    checkpoints: int

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from domicile import i18n
 from domicile.grammar import Desk, argument, command, model_argument, option
+
+from domicile import i18n
 
 CONTEXT = option("--context", "-c", type=int)
 KV = option("--kv")
@@ -38,10 +39,15 @@ def _report(desk: Desk, found: Mapping[str, Any]) -> list[str]:
     size = lambda key: i18n.size(lang, found[key]) if found[key] is not None else "?"  # noqa: E731
     lines = [f"{found['model']}: {found['verdict_text']}"]
     if found["total_bytes"] is not None:
-        lines += ["", say("fit.total", total=size("total_bytes"), available=size("available_bytes"), context=found["context"])]
+        lines += [
+            "",
+            say("fit.total", total=size("total_bytes"), available=size("available_bytes"), context=found["context"]),
+        ]
         parts = ("weights", "kv", "state", "compute", "overhead", "checkpoint", "projector")
         width = max(len(say(f"fit.{part}")) for part in parts)
-        lines += [f"  {say(f'fit.{part}'):{width}}  {size(part + '_bytes'):>10}" for part in parts if found[part + "_bytes"]]
+        lines += [
+            f"  {say(f'fit.{part}'):{width}}  {size(part + '_bytes'):>10}" for part in parts if found[part + "_bytes"]
+        ]
         lines.append(f"  {say('fit.cache'):{width}}  {size('cache_bytes'):>10}")
     if found["max_context"]:
         lines.append(say("fit.max_context", n=found["max_context"]))
@@ -102,7 +108,9 @@ async def machine(desk: Desk, calibrate: bool) -> None:
     ]
     if calibration := found["calibration"]:
         bandwidth = calibration["read_bandwidth_bytes_per_s"]
-        lines.append(say("machine.bandwidth", rate=_size(lang, bandwidth and int(bandwidth)), engine=calibration["engine"]))
+        lines.append(
+            say("machine.bandwidth", rate=_size(lang, bandwidth and int(bandwidth)), engine=calibration["engine"])
+        )
     lines += [f"? {line}" for line in found["unknown"]]
     desk.output.result(found, *lines)
 

@@ -14,17 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from domicile.types import Installed
+from domicile.types import Installed, Plan
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """A model and the settings it is woken with. 0 means: chosen by the engine for this machine."""
+    """A model and the settings it is woken with."""
 
     model: Installed
-    context: int
-    """Tokens of one slot."""
-    slots: int
+    plan: Plan
     threads: int
     memory_bytes: int
     """Ceiling of the child's own memory."""
@@ -47,6 +45,14 @@ class Awake(Protocol):
     pid: int
     gone: asyncio.Event
     """Set when the child has ended, for whatever reason."""
+
+    def resident_bytes(self) -> int | None:
+        """The child's resident memory now; None where it cannot be read."""
+        ...
+
+    def tokens_per_second(self) -> float | None:
+        """How fast the last answers of some length were decoded; None before the first one."""
+        ...
 
     def ask(self, path: str, body: bytes) -> AbstractAsyncContextManager[Reply]:
         """POST a body to a route of OpenAI's dialect. Leaving the context stops the generation."""

@@ -12,6 +12,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -19,10 +20,14 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from importlib.metadata import requires
 from pathlib import Path
 from typing import IO
 
+import psutil
+
+from domicile import child
 from domicile.door import Answer, Door, DoorClosed
 from domicile.engines import Awake, Launch, Reply
 from domicile.errors import (
@@ -37,14 +42,15 @@ from domicile.errors import (
 
 CHILD = Path(__file__).with_name("llama_child.py")
 LOG_LIMIT = 1 << 20
-CACHE_MIB = 512
-"""Ceiling of the prompts the engine keeps in memory to go on from (its own default is 8 GiB, facts of fit)."""
+ENVIRONMENT = {
+    # glibc keeps what the loader freed (up to 20 MiB on a file with large tensors) unless told to give it back.
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 20),
+}
+"""On top of what every child gets: with it the memory is what was predicted (measured, bench/RESULTS-fit.md)."""
+_DECODED = re.compile(r"\beval time =\s*([\d.]+) ms /\s*(\d+) tokens")
+_ENOUGH_TOKENS = 16
 _STOP_S = 2.0
-_KEPT_ENVIRONMENT = (
-    "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "PYTHONPATH", "LD_LIBRARY_PATH",
-    "DYLD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES",
-    "GGML_VK_VISIBLE_DEVICES",
-)  # fmt: skip
 _NO_MEMORY = (
     "failed to allocate",
     "unable to allocate",
@@ -75,20 +81,18 @@ class Llama:
         log = _open_log(launch.log)
         try:
             process = await _spawn(self._child, folder, log)
-            child = _Child(launch, process, folder)
+            awake = _Child(launch, process, folder)
             try:
-                await child.come_up()
-                yield child
+                await awake.come_up()
+                yield awake
             finally:
-                await child.stop()
+                await awake.stop()
         finally:
             log.close()
             shutil.rmtree(folder, ignore_errors=True)
 
 
 async def _spawn(program: Path, folder: Path, log: IO[bytes]) -> asyncio.subprocess.Process:
-    environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
-    environment["OMP_WAIT_POLICY"] = "passive"  # threads that spin on busy cores are 5 to 20 times slower
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-P",
@@ -96,7 +100,7 @@ async def _spawn(program: Path, folder: Path, log: IO[bytes]) -> asyncio.subproc
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=log,
-        env=environment,
+        env=child.environment() | ENVIRONMENT,
         cwd=folder,
         start_new_session=True,  # Ctrl-C in the terminal is for the house, which then closes its children
     )
@@ -144,10 +148,8 @@ class _Child:
             "folder": str(self._folder),
             "key": self._key,
             "house": os.getpid(),
-            "context": self._launch.context,
-            "slots": self._launch.slots,
+            "plan": asdict(self._launch.plan),
             "threads": self._launch.threads,
-            "cache_mib": CACHE_MIB,
             "memory_bytes": self._launch.memory_bytes,
         }
         assert self._process.stdin is not None
@@ -173,6 +175,20 @@ class _Child:
             if self.gone.is_set():
                 raise await self._why_gone(loading=True)
             await asyncio.sleep(0.02)
+
+    def resident_bytes(self) -> int | None:
+        """See `Awake.resident_bytes`."""
+        try:
+            return int(psutil.Process(self.pid).memory_info().rss)
+        except psutil.Error:
+            return None
+
+    def tokens_per_second(self) -> float | None:
+        """See `Awake.tokens_per_second`: read from the engine's log, so that no answer has to be looked into."""
+        for milliseconds, tokens in reversed(_DECODED.findall(_tail(self._launch.log).replace("prompt eval", ""))):
+            if int(tokens) >= _ENOUGH_TOKENS and float(milliseconds) > 0:
+                return 1000 * int(tokens) / float(milliseconds)
+        return None
 
     @asynccontextmanager
     async def ask(self, path: str, body: bytes) -> AsyncIterator[Reply]:

@@ -65,7 +65,7 @@ def _tie_to(house: int) -> None:
 
 def _http_threads(asked: dict[str, Any]) -> int:
     """A thread for each answer under way and a few for those who wait; the house lets the others wait outside."""
-    return int(asked["slots"]) + 8
+    return int(asked["plan"]["n_parallel"]) + 8
 
 
 def _bound(memory_bytes: int, threads: int) -> None:
@@ -105,11 +105,23 @@ def _parameters(xllamacpp: Any, asked: dict[str, Any]) -> Any:
     params.offline = True
     params.n_threads_http = _http_threads(asked)
     # Everything that decides the memory is set here and chosen by nobody else, so that what was said is what runs.
+    plan = asked["plan"]
     params.fit_params = False
-    params.n_parallel = asked["slots"]
-    params.n_ctx = asked["context"] * asked["slots"]
+    params.n_parallel = plan["n_parallel"]
+    params.n_ctx = plan["n_ctx"]
+    params.n_ubatch = plan["n_ubatch"]
     params.kv_unified = False
-    params.cache_ram_mib = asked["cache_mib"]
+    params.cache_type_k = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{plan['type_k'].upper()}")
+    params.cache_type_v = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{plan['type_v'].upper()}")
+    flash = xllamacpp.llama_flash_attn_type
+    params.flash_attn_type = (
+        flash.LLAMA_FLASH_ATTN_TYPE_ENABLED if plan["flash_attention"] else flash.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    )
+    params.cache_ram_mib = plan["cache_ram_bytes"] >> 20
+    params.n_ctx_checkpoints = plan["checkpoints"]
+    params.n_gpu_layers = plan["gpu_layers"]
+    if plan["tensor_split"]:
+        params.tensor_split = plan["tensor_split"] + [0.0] * (len(params.tensor_split) - len(plan["tensor_split"]))
     params.load_mode = xllamacpp.llama_load_mode.LLAMA_LOAD_MODE_NONE  # mapped and repacked, weights count twice
     params.cpuparams.n_threads = asked["threads"]
     params.cpuparams_batch.n_threads = asked["threads"]

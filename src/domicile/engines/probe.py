@@ -93,9 +93,7 @@ def read_log(log: str, trouble: Reason | None = None) -> ProbeAnswer:
         return ProbeAnswer(trouble=trouble, log=log)
     compute: dict[str, int] = {}
     # A graph may be reserved more than once: the last word for each device counts.
-    for device, size, unit in re.findall(
-        r"sched_reserve:\s+(\S+) compute buffer size =\s*([\d.]+) ([MG]iB)", log
-    ):
+    for device, size, unit in re.findall(r"sched_reserve:\s+(\S+) compute buffer size =\s*([\d.]+) ([MG]iB)", log):
         compute[device] = _bytes(size, unit)
     # A model with a sliding window has two caches, one line each. The "buffer size" lines beside them say 0:
     # not taken.

@@ -138,9 +138,7 @@ READERS: tuple[Reader, ...] = (
 """In the order they are asked: the more particular first (a diffusers folder holds safetensors too)."""
 
 
-async def read(
-    files: Mapping[str, Source], *, badge: bool = False, vocabularies: Vocabularies | None = None
-) -> Facts:
+async def read(files: Mapping[str, Source], *, badge: bool = False, vocabularies: Vocabularies | None = None) -> Facts:
     """The facts of one variant: its files by their path in the repository, with the small ones beside them.
 
     `badge` asks for what one request of 64 KB tells; the weights are then the files' sizes. `vocabularies`
@@ -151,9 +149,7 @@ async def read(
     return replace(facts, bytes_read=spent)
 
 
-async def rewrite_probe(
-    files: Mapping[str, Source], target: Path, vocabularies: Vocabularies | None = None
-) -> int:
+async def rewrite_probe(files: Mapping[str, Source], target: Path, vocabularies: Vocabularies | None = None) -> int:
     """Write a GGUF without weights that the engine can be asked about; gives its logical size.
 
     A few kilobytes on disk: the rest is a hole. (On NTFS a hole must be asked for before, or it is reserved.)

@@ -103,9 +103,7 @@ def layers(hyper: Hyper) -> tuple[Layer, ...]:
     n = hyper.number("block_count", MOST_LAYERS)
     if not n or arch in _OTHERWISE or (hyper.number("num_loops") or 1) > 1:
         return ()
-    n -= min(
-        hyper.number("nextn_predict_layers") or 0, n - 1
-    )  # prediction heads are loaded only when asked for
+    n -= min(hyper.number("nextn_predict_layers") or 0, n - 1)  # prediction heads are loaded only when asked for
     recurrent = arch in _ALL_RECURRENT
     heads = hyper.each("attention.head_count", n, _MOST_HEADS, default=0 if recurrent else None)
     feed = hyper.each("feed_forward_length", n, _MOST_WIDTH, default=0)
@@ -164,13 +162,8 @@ def _kinds(hyper: Hyper, n: int, kv_heads: tuple[int, ...], feed: tuple[int, ...
         return ["attention" if (i + 1) % interval == 0 else "recurrent" for i in range(n)]
     if all(kv_heads):
         return ["attention"] * n
-    if arch.startswith(
-        "nemotron_h"
-    ):  # its layers are one thing each: a state, an attention, or a feed-forward
-        return [
-            "attention" if kv else "none" if ff else "recurrent"
-            for kv, ff in zip(kv_heads, feed, strict=True)
-        ]
+    if arch.startswith("nemotron_h"):  # its layers are one thing each: a state, an attention, or a feed-forward
+        return ["attention" if kv else "none" if ff else "recurrent" for kv, ff in zip(kv_heads, feed, strict=True)]
     hybrid = any(hyper.number(key) for key in ("ssm.conv_kernel", "shortconv.l_cache", "kda.head_dim"))
     return ["attention" if kv else "recurrent" if hybrid else "none" for kv in kv_heads]
 

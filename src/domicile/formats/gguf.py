@@ -187,9 +187,7 @@ def _totals(tensors: Sequence[Tensor], hyper: Hyper) -> _Totals:
 def _extra(arch: str, values: Mapping[str, Any], totals: _Totals) -> dict[str, int | float | str | bool]:
     """The architecture's scalars by their own key, without its name before them."""
     own = {k.removeprefix(f"{arch}."): v for k, v in values.items() if arch and k.startswith(f"{arch}.")}
-    kept: dict[str, int | float | str | bool] = {
-        k: v for k, v in own.items() if isinstance(v, (int, float, bool))
-    }
+    kept: dict[str, int | float | str | bool] = {k: v for k, v in own.items() if isinstance(v, (int, float, bool))}
     for key in ("general.type", "general.size_label"):
         if said := _text(values, key):
             kept[key] = said
@@ -200,9 +198,7 @@ def _extra(arch: str, values: Mapping[str, Any], totals: _Totals) -> dict[str, i
     return kept
 
 
-_IMAGE = frozenset(
-    {"flux", "sd1", "sd2", "sdxl", "sd3", "lumina2", "qwen_image", "z_image", "wan", "hidream"}
-)
+_IMAGE = frozenset({"flux", "sd1", "sd2", "sdxl", "sd3", "lumina2", "qwen_image", "z_image", "wan", "hidream"})
 _POOLING_RANK = 4
 
 
@@ -279,9 +275,7 @@ def probe(files: Mapping[str, int], known: Vocabularies | None) -> Steps[Probe]:
     for tensor in tensors:
         raw = tensor.name.encode()
         dims = struct.pack(f"<I{len(tensor.dims)}Q", len(tensor.dims), *tensor.dims)
-        infos.append(
-            struct.pack("<Q", len(raw)) + raw + dims + struct.pack("<IQ", numbers[tensor.type], offset)
-        )
+        infos.append(struct.pack("<Q", len(raw)) + raw + dims + struct.pack("<IQ", numbers[tensor.type], offset))
         offset += -(-tensor.size_bytes // first.alignment) * first.alignment
     head = MAGIC + struct.pack("<IQQ", 3, len(tensors), len(keys)) + b"".join(keys) + b"".join(infos)
     head += b"\0" * (-len(head) % first.alignment)

@@ -133,12 +133,7 @@ def _header(into: Header, head: bytes, known: Vocabularies | None) -> Steps[None
 
 def _alignment(window: Window, values: Mapping[str, Any]) -> int:
     given = values.get("general.alignment", 32)
-    if (
-        not isinstance(given, int)
-        or isinstance(given, bool)
-        or not 0 < given <= _MOST_ALIGNMENT
-        or given & (given - 1)
-    ):
+    if not isinstance(given, int) or isinstance(given, bool) or not 0 < given <= _MOST_ALIGNMENT or given & (given - 1):
         raise window.bad(f"alignment {given!r}")
     return given
 

@@ -46,9 +46,7 @@ def shape(config: Document) -> Shape:
         (part for key in ("text_config", "llm_config", "language_config") if (part := inner(config, key))),
         config,
     )
-    experts = (
-        count(language, "num_experts", "num_local_experts", "n_routed_experts", most=_MOST_HEADS) or None
-    )
+    experts = count(language, "num_experts", "num_local_experts", "n_routed_experts", most=_MOST_HEADS) or None
     feed = count(language, "intermediate_size", "ffn_dim", "n_inner", "decoder_ffn_dim", most=_MOST_WIDTH)
     tied = flag(language, "tie_word_embeddings")
     return Shape(
@@ -69,9 +67,7 @@ def shape(config: Document) -> Shape:
         n_expert_used=count(language, "num_experts_per_tok", "num_experts_per_token", "top_k_experts")
         if experts
         else None,
-        n_ff_expert=count(language, "moe_intermediate_size", "expert_ffn_hidden_size") or feed
-        if experts
-        else None,
+        n_ff_expert=count(language, "moe_intermediate_size", "expert_ffn_hidden_size") or feed if experts else None,
         layers=layers(language),
         tied_embeddings=flag(config, "tie_word_embeddings") if tied is None else tied,
     )
@@ -148,9 +144,7 @@ def _widths(config: Document, width: int, heads: int, full: bool) -> tuple[int, 
     )
     if rank and rope:
         return 1, rank + rope, 0
-    kv = count(
-        config, "num_key_value_heads", "num_kv_heads", "n_head_kv", "multi_query_group_num", most=_MOST_HEADS
-    )
+    kv = count(config, "num_key_value_heads", "num_kv_heads", "n_head_kv", "multi_query_group_num", most=_MOST_HEADS)
     if kv is None:
         kv = 1 if flag(config, "multi_query") else heads
     head = count(config, "head_dim", "attention_head_dim", "kv_channels", most=_MOST_WIDTH) or width // heads
@@ -175,9 +169,7 @@ def _kinds(config: Document, n: int) -> Sequence[str] | None:
         return ["mamba"] * n
     if family.startswith(("rwkv", "xlstm", "recurrent_gemma")):
         return None
-    if (period := count(config, "attn_layer_period")) and (
-        offset := count(config, "attn_layer_offset")
-    ) is not None:
+    if (period := count(config, "attn_layer_period")) and (offset := count(config, "attn_layer_offset")) is not None:
         return ["attention" if i % period == offset % period else "mamba" for i in range(n)]
     if isinstance(indices := config.get("full_attn_idxs"), list):
         return ["full_attention" if i in indices else "conv" for i in range(n)]

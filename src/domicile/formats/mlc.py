@@ -71,9 +71,7 @@ def _facts(config: Document, metadata: Document, weights: int | None, total: int
     if context:
         known["context_length"] = context
     known["n_vocab"] = count(config, "vocab_size") or known["n_vocab"]
-    extra = {
-        k: v for k in ("prefill_chunk_size", "sliding_window_size") if (v := count(config, k)) is not None
-    }
+    extra = {k: v for k in ("prefill_chunk_size", "sliding_window_size") if (v := count(config, k)) is not None}
     return Facts(
         format="mlc",
         file_bytes=total,

@@ -267,9 +267,7 @@ def _tensors(file: str, model: Model, files: Mapping[str, int]) -> list[Tensor]:
             raise Malformed(file=file, problem=f"tensor {stored.name[:60]!r} without its bytes")
         elif size > files[file]:
             raise Malformed(file=file, problem=f"tensor {stored.name[:60]!r} larger than the file")
-        made.append(
-            Tensor(stored.name, tuple(reversed(stored.dims)), kind[0], size if kind[1] else stored.raw)
-        )
+        made.append(Tensor(stored.name, tuple(reversed(stored.dims)), kind[0], size if kind[1] else stored.raw))
     return made
 
 
@@ -309,8 +307,7 @@ def _genai_layers(decoder: Document) -> tuple[Layer, ...]:
     which: Any = sliding.get("layers")
     slides = {i for i in which if isinstance(i, int)} if isinstance(which, list) else set(range(n))
     return tuple(
-        Layer("attention", heads, kv, head, head, window if window and i in slides else None)
-        for i in range(n)
+        Layer("attention", heads, kv, head, head, window if window and i in slides else None) for i in range(n)
     )
 
 

@@ -237,13 +237,9 @@ def _facts(
     for tensor in tensors:
         sizes[tensor.type] += tensor.size_bytes
     by_end = {
-        t.name.rsplit(".", 2)[-2]: t.size_bytes
-        for t in tensors
-        if t.name.endswith(".weight") and t.name.count(".")
+        t.name.rsplit(".", 2)[-2]: t.size_bytes for t in tensors if t.name.endswith(".weight") and t.name.count(".")
     }
-    embedding = next(
-        (by_end[k] for k in ("embed_tokens", "wte", "word_embeddings", "embed_in") if k in by_end), None
-    )
+    embedding = next((by_end[k] for k in ("embed_tokens", "wte", "word_embeddings", "embed_in") if k in by_end), None)
     # Packed integers hold several parameters each: their number of elements is not the number of parameters.
     counted = bool(tensors) and (packed is None or not sizes.keys() & {"I32", "U8", "I8", "U32"})
     parameters = sum(prod(t.dims) for t in tensors) if counted else None
@@ -255,8 +251,7 @@ def _facts(
         task=shape.task,
         parameters=parameters,
         active_parameters=_active(tensors, parameters, shape),
-        quantisation=packed
-        or (sizes.most_common(1)[0][0] if sizes else text(config, "torch_dtype", "dtype")),
+        quantisation=packed or (sizes.most_common(1)[0][0] if sizes else text(config, "torch_dtype", "dtype")),
         context_length=shape.context_length,
         n_vocab=shape.n_vocab,
         n_embd=shape.n_embd,

@@ -98,9 +98,7 @@ class Window:
     def skip(self, n: int) -> None:
         """Go on without reading. The bytes may not be there: `need` finds out."""
         if n < 0 or self.offset + n > self.ceiling:
-            raise self.bad(
-                "ends too early" if self.offset + n > self.size else f"header beyond {self.ceiling} bytes"
-            )
+            raise self.bad("ends too early" if self.offset + n > self.size else f"header beyond {self.ceiling} bytes")
         self.at += n
 
     def unpack(self, form: struct.Struct) -> Steps[tuple[Any, ...]]:

@@ -160,13 +160,11 @@ def _merged(native: list[Gpu], listed: tuple[Gpu, ...]) -> list[Gpu]:
         if not same:
             gpus.append(card)
             continue
+        seen = next((n for n in same if not gpus[n].engine), same[0])
+        gpus[seen] = replace(gpus[seen], engine=True)
         for n in same:
             gpu = gpus[n]
-            if (
-                not gpu.unified
-                and card.vram_bytes is not None
-                and None in (gpu.vram_bytes, gpu.vram_free_bytes)
-            ):
+            if not gpu.unified and card.vram_bytes is not None and None in (gpu.vram_bytes, gpu.vram_free_bytes):
                 free = card.vram_free_bytes
                 gpus[n] = replace(gpu, vram_bytes=card.vram_bytes, vram_free_bytes=free, why=card.why)
                 break

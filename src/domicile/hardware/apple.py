@@ -39,9 +39,7 @@ def probe(machine: Machine) -> Found:
         for each in displays
     )
     unknown = (
-        ()
-        if cards
-        else (Reason("unknown.apple", {"where": "system_profiler", "problem": said.trouble or "garbage"}),)
+        () if cards else (Reason("unknown.apple", {"where": "system_profiler", "problem": said.trouble or "garbage"}),)
     )
     return Found(gpus=cards, unknown=unknown)
 
@@ -73,9 +71,7 @@ def _unified(machine: Machine, displays: list[dict[str, Any]], trouble: str) -> 
     cores = whole(displays[0].get("sppci_cores")) if displays else None
     shown = f"{name or 'Apple'} ({cores} cores)" if cores else name or "Apple"
     driver = clean(str(displays[0].get("spdisplays_mtlgpufamilysupport", ""))) if displays else None
-    return Found(
-        gpus=(Gpu(shown, "metal", limit, None, driver=driver, unified=True, why=why),), unknown=tuple(unknown)
-    )
+    return Found(gpus=(Gpu(shown, "metal", limit, None, driver=driver, unified=True, why=why),), unknown=tuple(unknown))
 
 
 def _size(text: object) -> int | None:

@@ -116,8 +116,7 @@ def _cpuinfo(text: str) -> list[dict[str, str]]:
         pairs = (line.split(":", 1) for line in paragraph.splitlines() if ":" in line)
         # "Processor" with a capital is old ARM's word for the model, not a processor's number.
         entry = {
-            "model name" if key.strip() == "Processor" else key.strip().lower(): value.strip()
-            for key, value in pairs
+            "model name" if key.strip() == "Processor" else key.strip().lower(): value.strip() for key, value in pairs
         }
         if entry:
             entries.append(entry)
@@ -140,9 +139,7 @@ def _linux_name(machine: Machine, entries: list[dict[str, str]]) -> str | None:
 
 def _flags(entries: list[dict[str, str]]) -> set[str]:
     """What every core has: a big core's instructions do not help a thread that lands on a small one."""
-    lists = [
-        set((e.get("flags") or e.get("features") or "").lower().split()) for e in entries if "processor" in e
-    ]
+    lists = [set((e.get("flags") or e.get("features") or "").lower().split()) for e in entries if "processor" in e]
     return set.intersection(*lists) if lists else set()
 
 
@@ -168,9 +165,7 @@ def _usable(machine: Machine, logical: int | None) -> tuple[float | None, Reason
     if machine.here and hasattr(os, "sched_getaffinity"):
         allowed = len(os.sched_getaffinity(0))
     else:
-        said = re.search(
-            r"^Cpus_allowed_list:\s*([\d,\-]+)$", machine.read("proc/self/status") or "", re.MULTILINE
-        )
+        said = re.search(r"^Cpus_allowed_list:\s*([\d,\-]+)$", machine.read("proc/self/status") or "", re.MULTILINE)
         allowed = _count(said[1]) if said else None
     count = min((n for n in (allowed, logical) if n), default=None)
     quota = cpu_quota(machine)
@@ -178,9 +173,7 @@ def _usable(machine: Machine, logical: int | None) -> tuple[float | None, Reason
         return quota[0], Reason("why.cpu_quota", {"where": quota[1], "cores": quota[0]})
     if count is not None and logical is not None and count < logical:
         return float(count), Reason("why.affinity", {"cores": count})
-    return None if count is None else float(count), where(
-        "sched_getaffinity" if machine.here else "/proc/cpuinfo"
-    )
+    return None if count is None else float(count), where("sched_getaffinity" if machine.here else "/proc/cpuinfo")
 
 
 def _count(ranges: str) -> int | None:
@@ -246,12 +239,8 @@ def sysctl(machine: Machine, *names: str) -> dict[str, str]:
 
 
 def _macos(machine: Machine) -> Found:
-    keys = [
-        f"hw.optional.{'arm.' if theirs.startswith('FEAT') else ''}{theirs}" for theirs in _APPLE.values()
-    ]
-    said = sysctl(
-        machine, "machdep.cpu.brand_string", "hw.physicalcpu", "hw.logicalcpu", "hw.perflevel0.physicalcpu"
-    )
+    keys = [f"hw.optional.{'arm.' if theirs.startswith('FEAT') else ''}{theirs}" for theirs in _APPLE.values()]
+    said = sysctl(machine, "machdep.cpu.brand_string", "hw.physicalcpu", "hw.logicalcpu", "hw.perflevel0.physicalcpu")
     intel = ("machdep.cpu.features", "machdep.cpu.leaf7_features")
     lists = [sysctl(machine, key).get(key, "") for key in intel]
     flags = {name.lower().replace("_", "").replace(".", "") for name in " ".join(lists).split()}
@@ -274,11 +263,7 @@ def _macos(machine: Machine) -> Found:
         },
         why={
             **{what: where("sysctl") for what in ("cpu", "physical_cores", "features", "usable_cores")},
-            **(
-                {"usable_cores": Reason("why.fast_cores", {"cores": fast})}
-                if usable and usable == fast
-                else {}
-            ),
+            **({"usable_cores": Reason("why.fast_cores", {"cores": fast})} if usable and usable == fast else {}),
         },
         unknown=gaps(
             "sysctl",
@@ -318,9 +303,7 @@ def _windows(machine: Machine) -> Found:
             "usable_cores": where("psutil"),
             "features": where("IsProcessorFeaturePresent"),
         },
-        unknown=gaps(
-            source, {"cpu": name, "physical_cores": physical, "logical_cores": logical, "features": features}
-        ),
+        unknown=gaps(source, {"cpu": name, "physical_cores": physical, "logical_cores": logical, "features": features}),
     )
 
 

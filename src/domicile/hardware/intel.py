@@ -38,9 +38,7 @@ def load(machine: Machine) -> FoundLoad:
             (machine.whole(machine.relative(f)) for f in machine.find(f"{folder}/hwmon/hwmon*/temp*_input")),
             None,
         )
-        now.append(
-            GpuLoad(_name(machine, folder), temperature_celsius=None if degrees is None else degrees / 1000)
-        )
+        now.append(GpuLoad(_name(machine, folder), temperature_celsius=None if degrees is None else degrees / 1000))
     return FoundLoad(tuple(now))
 
 
@@ -64,9 +62,7 @@ def _name(machine: Machine, folder: str) -> str:
 def _memory(machine: Machine, folder: str) -> tuple[int | None, str]:
     """i915 and xe say it per tile; else the largest window on the card's bus, which shows all of it where the
     firmware allows (resizable BAR) and 256 MiB where it does not: then it says nothing."""
-    sizes = [
-        machine.whole(f"{folder}/{name}") for name in ("lmem_total_bytes", "tile0/physical_vram_size_bytes")
-    ]
+    sizes = [machine.whole(f"{folder}/{name}") for name in ("lmem_total_bytes", "tile0/physical_vram_size_bytes")]
     for size in sizes:
         if size:
             return size, folder

@@ -37,9 +37,7 @@ Runner = Callable[[Sequence[str], float], Said]
 
 def run_command(command: Sequence[str], timeout_s: float) -> Said:
     """Run one of the system's own tools, in English, with nothing to read and a deadline."""
-    environment = {
-        name: value for name, value in os.environ.items() if name not in {"HF_TOKEN", "DOMICILE_API_KEY"}
-    }
+    environment = {name: value for name, value in os.environ.items() if name not in {"HF_TOKEN", "DOMICILE_API_KEY"}}
     try:
         done = subprocess.run(
             list(command),
@@ -101,9 +99,7 @@ class Machine:
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
-    return [
-        (int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]{1,9})", str(path))
-    ]
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]{1,9})", str(path))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +128,7 @@ def where(path: str) -> Reason:
 def gaps(source: str, facts: Mapping[str, object]) -> tuple[Reason, ...]:
     """One reason for each fact that is None or empty: its name is the key."""
     return tuple(
-        Reason(f"unknown.{name}", {"where": source})
-        for name, value in facts.items()
-        if value is None or value == ()
+        Reason(f"unknown.{name}", {"where": source}) for name, value in facts.items() if value is None or value == ()
     )
 
 

@@ -55,9 +55,7 @@ def _macos(machine: Machine) -> tuple[int | None, int | None]:
     total = whole(sysctl(machine, "hw.memsize").get("hw.memsize"))
     said = machine.run(["vm_stat"], 3.0).text or ""
     page = re.search(r"page size of (\d{3,6}) bytes", said)
-    pages = {
-        name: whole(count) for name, count in re.findall(r"^([A-Z][\w -]+):\s+(\d+)\.$", said, re.MULTILINE)
-    }
+    pages = {name: whole(count) for name, count in re.findall(r"^([A-Z][\w -]+):\s+(\d+)\.$", said, re.MULTILINE)}
     free, inactive = pages.get("Pages free"), pages.get("Pages inactive")
     if page is None or free is None or inactive is None:
         return total, None
@@ -97,9 +95,7 @@ def container_limit(machine: Machine, total: int | None) -> _Limit | None:
             if limit is None or limit >= 2**60 or (total is not None and limit >= total):
                 continue
             used = machine.whole(f"{folder}/{used_name}") or 0
-            stat = re.search(
-                rf"^{inactive} (\d{{1,18}})$", machine.read(f"{folder}/memory.stat") or "", re.MULTILINE
-            )
+            stat = re.search(rf"^{inactive} (\d{{1,18}})$", machine.read(f"{folder}/memory.stat") or "", re.MULTILINE)
             idle = int(stat[1]) if stat else 0
             found.append(_Limit(limit, max(0, used - idle), f"/{folder}/{limit_name}"))
     return min(found, key=lambda each: each.left_bytes, default=None)

@@ -29,9 +29,7 @@ def probe(machine: Machine) -> Found:
         # Drivers before 2021 do not know compute_cap, and then answer nothing at all.
         said, trouble = _smi(machine, _FIELDS[:-1])
     cards = tuple(
-        _card([*row, ""])
-        for row in said or ()
-        if len(row) in {len(_FIELDS), len(_FIELDS) - 1} and clean(row[0])
+        _card([*row, ""]) for row in said or () if len(row) in {len(_FIELDS), len(_FIELDS) - 1} and clean(row[0])
     )
     if cards:
         gaps = [
@@ -41,9 +39,7 @@ def probe(machine: Machine) -> Found:
         ]
         return Found(gpus=cards, unknown=tuple(gaps))
     shown = _by_proc(machine)
-    unknown = tuple(
-        Reason("unknown.vram", {"name": card.name, "where": "/proc/driver/nvidia"}) for card in shown
-    )
+    unknown = tuple(Reason("unknown.vram", {"name": card.name, "where": "/proc/driver/nvidia"}) for card in shown)
     if not shown and trouble in {"failed", "too_slow", "garbage"}:
         unknown = (Reason("unknown.nvidia", {"where": "nvidia-smi", "problem": trouble}),)
     return Found(gpus=shown, unknown=unknown)
@@ -75,9 +71,7 @@ def _smi(machine: Machine, fields: tuple[str, ...]) -> tuple[list[list[str]] | N
     for program in ("nvidia-smi", _WSL):
         said = machine.run([program, f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"], 5.0)
         if said.text is not None:
-            rows = [
-                [part.strip() for part in line.split(",")] for line in said.text.splitlines() if line.strip()
-            ]
+            rows = [[part.strip() for part in line.split(",")] for line in said.text.splitlines() if line.strip()]
             good = [row for row in rows if len(row) == len(fields)]
             return good or None, "" if good else "garbage"
         trouble = said.trouble
@@ -106,9 +100,7 @@ def _card(row: list[str]) -> Gpu:
 
 def _by_proc(machine: Machine) -> tuple[Gpu, ...]:
     """Name and driver only: the driver shows no memory here."""
-    version = re.search(
-        r"Kernel Module\s+(?:for \S+\s+)?([\d.]+)", machine.read("proc/driver/nvidia/version") or ""
-    )
+    version = re.search(r"Kernel Module\s+(?:for \S+\s+)?([\d.]+)", machine.read("proc/driver/nvidia/version") or "")
     cards = []
     for file in machine.find("proc/driver/nvidia/gpus/*/information"):
         model = re.search(r"^Model:\s*(.+)$", machine.read(machine.relative(file)) or "", re.MULTILINE)

@@ -156,9 +156,7 @@ def _piece(block: _Block) -> bytes:
 
 def _header(shape: Shape, tensors: list[_Tensor], *, tokenizer: bool) -> bytes:
     values = list(_values(shape))
-    values += (
-        list(_tokenizer(shape.n_vocab)) if tokenizer else [_pair("tokenizer.ggml.model", _text("none"), 8)]
-    )
+    values += list(_tokenizer(shape.n_vocab)) if tokenizer else [_pair("tokenizer.ggml.model", _text("none"), 8)]
     head = bytearray(b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(values)) + b"".join(values))
     offset = 0
     for tensor in tensors:

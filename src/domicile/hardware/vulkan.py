@@ -66,5 +66,6 @@ def _card(each: dict[str, Any]) -> Gpu | None:
         vram_bytes=total if isinstance(total, int) and total > 0 else None,
         vram_free_bytes=free if isinstance(free, int) and free >= 0 else None,
         unified=kind.endswith("_IGPU"),
+        engine=True,
         why=where(f"xllamacpp ({clean(name)})"),
     )

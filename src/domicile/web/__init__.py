@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 
 from domicile import __version__, i18n
 from domicile.app import House
-from domicile.web import api, openai
+from domicile.web import api, discover, openai
 from domicile.web.guard import Guard, Rules
 from domicile.web.limits import Limits
 from domicile.web.openapi import document
@@ -65,6 +65,11 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/domicile/models/{name:path}", api.model),
     Route("DELETE", "/domicile/models/{name:path}", api.remove_model),
     Route("GET", "/domicile/resolve", api.resolve),
+    Route("GET", "/domicile/machine", discover.machine),
+    Route("GET", "/domicile/machine/load", discover.machine_load),
+    Route("GET", "/domicile/fit", discover.fit),
+    Route("GET", "/domicile/fit/cards", discover.cards),
+    Route("GET", "/domicile/repository", discover.repository),
     Route("POST", "/domicile/pull", api.pull, "pull", status=202),
     Route("GET", "/domicile/jobs", api.jobs),
     Route("GET", "/domicile/jobs/{id}", api.job),

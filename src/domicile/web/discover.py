@@ -15,8 +15,8 @@ from starlette.responses import JSONResponse, Response
 from domicile import hardware, i18n, quality
 from domicile.advice import Opinion, Row, Wish
 from domicile.errors import BadField, MissingField
-from domicile.memory import KV_TYPES
 from domicile.gpus import Candidate
+from domicile.memory import KV_TYPES
 from domicile.types import Facts, FitReport, Hardware, ModelRef, Reason
 from domicile.web.trouble import house_of, language
 
@@ -159,7 +159,8 @@ def opinion_shown(opinion: Opinion, wish: Wish, lang: str) -> dict[str, Any]:
             "trouble": sentence(engine.trouble, lang) if engine.trouble else None,
         },
         "rules_of_thumb": [
-            {"rule": r.name, "bytes": r.bytes, "error": r.error, "wrong": sentence(r.wrong, lang)} for r in opinion.rules
+            {"rule": r.name, "bytes": r.bytes, "error": r.error, "wrong": sentence(r.wrong, lang)}
+            for r in opinion.rules
         ],
         "advice": None if opinion.buy is None else sentence(opinion.buy.reason, lang),
         "last_run": None if opinion.past is None else asdict(opinion.past),
