@@ -38,9 +38,7 @@ class Kept:
 class Cache:
     """A folder of answers. Nothing is made on disk before the first `put`."""
 
-    def __init__(
-        self, folder: Path, limit_bytes: int = LIMIT_BYTES, clock: Callable[[], float] | None = None
-    ) -> None:
+    def __init__(self, folder: Path, limit_bytes: int = LIMIT_BYTES, clock: Callable[[], float] | None = None) -> None:
         self._folder = folder
         self._limit_bytes = limit_bytes
         self._clock = clock or time.time
