@@ -7,6 +7,7 @@ carry no referrer. Knows nothing of the network: a base address makes relative l
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -71,12 +72,10 @@ def render(markdown: str, base: str = "") -> Card:
     reader = MarkdownIt("commonmark", {"html": True, "maxNesting": 20}).enable(["table", "strikethrough"])
     reader.add_render_rule("image", _image)
 
-    def onward(url: str) -> str | None:
-        return whole if base and _is_web(whole := urljoin(base, url)) else None
-
     def keep(tag: str, name: str, value: str) -> str | None:
         if name == "href":
-            return value if _is_web(value) else None
+            address = urljoin(base, value) if _can_join(value) else value
+            return address if _is_web(address) else None
         if name in {"colspan", "rowspan", "start"}:
             return value if value.isdecimal() and int(value[:9]) <= _SPAN_LIMIT else None
         if name == "align":
@@ -93,7 +92,7 @@ def render(markdown: str, base: str = "") -> Card:
         link_rel=LINK_REL,
         generic_attribute_prefixes=set(),
         url_schemes={"http", "https"},
-        url_relative=onward,
+        url_relative="pass_through",  # `keep` sees every href, and decides
     )
     html = plain_text(html)  # again: an entity may have become a control character
     return Card(written, html, plain_text(as_text(html)), cut=len(written) > RENDER_LIMIT)
@@ -111,12 +110,23 @@ def without_front_matter(markdown: str) -> str:
     return body
 
 
+def _can_join(url: str) -> bool:
+    """Joining takes a bad address apart: one with brackets that do not match raises."""
+    try:
+        urlsplit(url)
+    except ValueError:
+        return False
+    return True
+
+
 def _is_web(url: str) -> bool:
+    """http(s) to a host, without a name and password that would make it look like another, without blanks."""
     try:
         parts = urlsplit(url)
     except ValueError:
         return False
-    return parts.scheme in {"http", "https"} and bool(parts.hostname) and "@" not in parts.netloc
+    shown = all(c > " " and c != "\x7f" for c in url)
+    return shown and parts.scheme in {"http", "https"} and bool(parts.hostname) and "@" not in parts.netloc
 
 
 def _image(_: Any, tokens: Sequence[Any], place: int, options: Any, env: Any) -> str:
@@ -134,6 +144,7 @@ _BLOCKS = frozenset({
     "ol", "p", "pre", "summary", "table", "tr", "ul",
 })  # fmt: skip
 _DEEPEST = 20
+_BLANKS = re.compile(r"[ \t\n\r\f]+")
 
 
 class _Text(HTMLParser):
@@ -189,9 +200,11 @@ class _Text(HTMLParser):
             self.out.append("\n")
 
     def handle_data(self, data: str) -> None:
-        said = data if self._kept else " ".join(data.split())
-        if not self._kept and said:
-            said = (" " if data[0].isspace() else "") + said + (" " if data[-1].isspace() else "")
+        said = data
+        if not self._kept:
+            said = _BLANKS.sub(" ", data)
+            if not self.out or self.out[-1].endswith(("\n", " ")):
+                said = said.lstrip(" ")
         if self._link is not None:
             self._link_text += said
         self.out.append(said)

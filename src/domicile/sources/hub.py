@@ -32,6 +32,7 @@ from domicile.errors import (
     HubBusy,
     HubUnreachable,
     NoSuchVariant,
+    NotFound,
     NothingToRun,
     RepositoryNotFound,
     RevisionNotFound,
@@ -73,7 +74,10 @@ class Hub:
         """A page of what matches; the page's cursor goes on. Answers of the last ten minutes are not asked again."""
 
         async def ask(path: str) -> Answer:
-            return await self._ask(path, fresh_s=SEARCH_FRESH_S)
+            try:
+                return await self._ask(path, fresh_s=SEARCH_FRESH_S)
+            except NotFound as trouble:  # a listing belongs to no repository: what answers so is not the Hub
+                raise HubAnswer(host=self._host, problem="/api/models") from trouble
 
         return await run(ask, query, cursor, self._host)
 
