@@ -110,18 +110,18 @@ CHOICES: dict[str, tuple[Any, ...]] = {
 
 
 def _combinations() -> list[dict[str, Any]]:
-    """Each filter alone, each pair, and a hundred and fifty handfuls."""
+    """Each filter alone, each pair, and eighty handfuls."""
     alone = [{name: value} for name, values in CHOICES.items() for value in values]
     pairs = [{a: CHOICES[a][-1], b: value} for a, b in itertools.combinations(CHOICES, 2) for value in CHOICES[b][1:]]
     dice = random.Random(7)
     handfuls = [
-        {name: dice.choice(CHOICES[name]) for name in dice.sample(list(CHOICES), dice.randint(3, 6))}
-        for _ in range(150)
+        {name: dice.choice(CHOICES[name]) for name in dice.sample(list(CHOICES), dice.randint(3, 6))} for _ in range(80)
     ]
     return [*alone, *pairs, *handfuls]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 async def test_every_combination_of_filters_gives_what_brute_force_gives(
     hub: FakeHub, client: httpx2.AsyncClient
 ) -> None:
@@ -137,7 +137,7 @@ async def test_every_combination_of_filters_gives_what_brute_force_gives(
     hits = 0
     for number, given in enumerate(combinations):
         sort = list(orders)[number % 4]
-        query = Query(**given, sort=sort, limit=(10, 20, 50, 100)[number // 4 % 4])
+        query = Query(**given, sort=sort, limit=(20, 50, 100)[number % 3])
         wanted = {name for name, repo in hub.repos.items() if _truth(name, repo, query)}
         found = await _all(source, query)
         ids = [f.id for f in found]
