@@ -287,3 +287,26 @@ def _unique(found: list[Variant]) -> tuple[Variant, ...]:
             for v in found
         ]
     return tuple(found)
+
+
+# --- what can run code ---
+
+_RUNS_CODE = re.compile(
+    r"\.(?:bin|pt|pth|ckpt|pkl|pickle|dill|joblib|h5|hdf5|keras|npy|npz|nemo|mar|"
+    r"py|pyc|pyd|so|dll|dylib|exe|llamafile|sh|bat|cmd|ps1|js|jar|ipynb)$",
+    re.IGNORECASE,
+)
+# Weights of ours that happen to be called .bin: whisper.cpp, MLC, CTranslate2 (told by its vocabulary), OpenVINO.
+_PLAIN_BIN = re.compile(r"(?:^|/)(?:ggml-[^/]+|params_shard_\d+|openvino_[^/]+)\.bin$")
+
+
+def runs_code(paths: Iterable[str]) -> tuple[str, ...]:
+    """Of a repository's files, those whose format can run code when opened: pickles under all their names, scripts."""
+    all_paths = list(paths)
+    vocabularies = {str(PurePosixPath(p).parent) for p in all_paths if PurePosixPath(p).name.startswith("vocabulary.")}
+
+    def plain(path: str) -> bool:
+        where = PurePosixPath(path)
+        return bool(_PLAIN_BIN.search(path)) or (where.name == "model.bin" and str(where.parent) in vocabularies)
+
+    return tuple(p for p in all_paths if _RUNS_CODE.search(p) and not plain(p))

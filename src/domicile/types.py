@@ -197,9 +197,42 @@ class Variant:
         return sum(f.size_bytes for f in self.files)
 
 
+Verdict = Literal["safe", "caution", "suspicious", "unsafe", "unscanned"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What the Hub's own security scan says of a repository, and what its files' formats can do."""
+
+    done: bool
+    """Have all files been looked at?"""
+    issues: Mapping[str, Verdict] = field(default_factory=dict)
+    """What is not safe: path and verdict."""
+    runs_code: tuple[str, ...] = ()
+    """Files of formats that can run code when they are opened, whatever the scan says."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of its files; `unscanned` while the Hub is not done and has found nothing."""
+        worst: tuple[Verdict, ...] = ("unsafe", "suspicious", "caution")
+        return next((v for v in worst if v in self.issues.values()), "safe" if self.done else "unscanned")
+
+    def of(self, path: str) -> Verdict:
+        """One file's verdict."""
+        return self.issues.get(path) or ("safe" if self.done else "unscanned")
+
+    def public(self) -> dict[str, Any]:
+        return {
+            "verdict": self.verdict,
+            "done": self.done,
+            "issues": [{"path": path, "verdict": verdict} for path, verdict in self.issues.items()],
+            "runs_code": list(self.runs_code),
+        }
+
+
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """A repository of the Hub at one commit."""
+    """A repository of the Hub at one commit. Text in it came from outside and is safe to show, not safe as markup."""
 
     id: str
     commit: str
@@ -207,6 +240,25 @@ class Repository:
     files: tuple[RemoteFile, ...]
     gated: bool = False
     licence: str | None = None
+    author: str | None = None
+    """Who publishes it: the user or organisation."""
+    task: str | None = None
+    """The Hub's pipeline tag (`text-generation`)."""
+    downloads: int | None = None
+    """Of the last thirty days."""
+    likes: int | None = None
+    updated: float | None = None
+    created: float | None = None
+    private: bool = False
+    library: str | None = None
+    tags: tuple[str, ...] = ()
+    parameters: int | None = None
+    context: int | None = None
+    """Tokens the model was made for."""
+    architecture: str | None = None
+    scan: Scan | None = None
+    age_s: float = 0.0
+    """How old this answer is: 0 when the Hub has just given or confirmed it."""
 
 
 @dataclass(frozen=True, slots=True)
