@@ -27,7 +27,7 @@ from domicile.formats.gguf import for_size
 from domicile.hardware import calibrate
 from domicile.library import Library
 from domicile.sources.hub import Hub, choose
-from domicile.types import Facts, FitReport, Hardware, Installed, ModelRef, Reason, Repository, Variant
+from domicile.types import Facts, FitReport, Hardware, Installed, ModelRef, Plan, Reason, Repository, Variant
 
 _HEADERS_KEPT = 64
 
@@ -264,7 +264,7 @@ class Adviser:
         known = await self.known(text)
         return gpus.cards_for(known.facts, context=wish.context, kv_type_k=wish.kv_type, kv_type_v=wish.kv_type)
 
-    async def launch(self, model: Installed) -> tuple[fitting.Plan, FitReport, Facts]:
+    async def launch(self, model: Installed) -> tuple[Plan, FitReport, Facts]:
         """How to wake a model of the library so that it takes what is predicted: the settings' context, or the
         largest that fits. Raises what is wrong with its file."""
         facts = (await self._of_files(model.name, model.files)).facts

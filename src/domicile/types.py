@@ -197,7 +197,7 @@ class Variant:
         return sum(f.size_bytes for f in self.files)
 
 
-Verdict = Literal["safe", "caution", "suspicious", "unsafe", "unscanned"]
+ScanVerdict = Literal["safe", "caution", "suspicious", "unsafe", "unscanned"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,18 +206,18 @@ class Scan:
 
     done: bool
     """Have all files been looked at?"""
-    issues: Mapping[str, Verdict] = field(default_factory=dict)
+    issues: Mapping[str, ScanVerdict] = field(default_factory=dict)
     """What is not safe: path and verdict."""
     runs_code: tuple[str, ...] = ()
     """Files of formats that can run code when they are opened, whatever the scan says."""
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> ScanVerdict:
         """The worst of its files; `unscanned` while the Hub is not done and has found nothing."""
-        worst: tuple[Verdict, ...] = ("unsafe", "suspicious", "caution")
+        worst: tuple[ScanVerdict, ...] = ("unsafe", "suspicious", "caution")
         return next((v for v in worst if v in self.issues.values()), "safe" if self.done else "unscanned")
 
-    def of(self, path: str) -> Verdict:
+    def of(self, path: str) -> ScanVerdict:
         """One file's verdict."""
         return self.issues.get(path) or ("safe" if self.done else "unscanned")
 
@@ -398,7 +398,8 @@ class Facts:
     architecture: str | None = None
     name: str | None = None
     task: str | None = None
-    """The Hub's name of the task: text-generation, feature-extraction, automatic-speech-recognition, text-to-image ..."""
+    """The Hub's name of the task: text-generation, feature-extraction, automatic-speech-recognition, text-to-
+    image ..."""
     parameters: int | None = None
     active_parameters: int | None = None
     """Parameters touched for each token (mixture of experts); None when not a mixture."""

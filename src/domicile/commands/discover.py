@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from domicile.grammar import Desk, argument, command, model_argument, option
-
 from domicile import i18n
+from domicile.grammar import Desk, argument, command, model_argument, option
 
 CONTEXT = option("--context", "-c", type=int)
 KV = option("--kv")
@@ -36,7 +35,10 @@ async def fit(
 def _report(desk: Desk, found: Mapping[str, Any]) -> list[str]:
     """The verdict, then the bytes it is made of, the speed, the reasons, and the rules of thumb beside it."""
     say, lang = desk.output.say, desk.output.lang
-    size = lambda key: i18n.size(lang, found[key]) if found[key] is not None else "?"  # noqa: E731
+
+    def size(key: str) -> str:
+        return _size(lang, found[key])
+
     lines = [f"{found['model']}: {found['verdict_text']}"]
     if found["total_bytes"] is not None:
         lines += [
@@ -70,7 +72,7 @@ def _report(desk: Desk, found: Mapping[str, Any]) -> list[str]:
 
 
 def _cards(desk: Desk, found: Mapping[str, Any]) -> None:
-    say, lang = desk.output.say, desk.output.lang
+    say = desk.output.say
     rows = [
         (
             card["name"],

@@ -40,7 +40,7 @@ from domicile.errors import (
 )
 from domicile.plain import line
 from domicile.sources.hub_search import Answer, Found, Page, Query, found_in, run
-from domicile.types import ModelRef, RemoteFile, Repository, Scan, Variant, Verdict, is_safe_path
+from domicile.types import ModelRef, RemoteFile, Repository, Scan, ScanVerdict, Variant, is_safe_path
 
 __all__ = ["PREFERRED", "Card", "Found", "Hub", "Page", "Query", "choose"]
 
@@ -279,7 +279,7 @@ def _file(entry: object) -> RemoteFile | None:
     return RemoteFile(path, size, git_sha1=blob)
 
 
-_VERDICTS: Mapping[str, Verdict] = {
+_VERDICTS: Mapping[str, ScanVerdict] = {
     "safe": "safe",
     "caution": "caution",
     "suspicious": "suspicious",
@@ -293,7 +293,7 @@ _VERDICTS: Mapping[str, Verdict] = {
 
 def _scan(status: object, paths: list[str]) -> Scan:
     """The Hub's `securityRepoStatus`. Without one nothing has been scanned; an unknown verdict is suspicious."""
-    issues: dict[str, Verdict] = {}
+    issues: dict[str, ScanVerdict] = {}
     listed = status.get("filesWithIssues") if isinstance(status, dict) else None
     for entry in listed if isinstance(listed, list) else []:
         if isinstance(entry, dict) and isinstance(path := entry.get("path"), str) and is_safe_path(path):

@@ -1,0 +1,113 @@
+"""The models that live here: get, list, show, choose, remove."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import click
+
+from domicile import i18n
+from domicile.errors import BadField
+from domicile.grammar import Desk, argument, command, model_argument, named, option
+
+
+@command("pull", argument("model"))
+async def pull(desk: Desk, model: str) -> None:
+    async with desk.house() as house:
+        job = await pulled(desk, house, model)
+        name, size = job["result"]["name"], job["result"]["size_bytes"]
+        desk.output.result(job, desk.output.say("pull.done", name=name, size=i18n.size(desk.output.lang, size)))
+
+
+async def pulled(desk: Desk, house: Any, model: str) -> dict[str, Any]:
+    """Follow a download to its end. Ctrl-C leaves it resumable."""
+    from domicile.client import HouseSaid
+
+    job: dict[str, Any] = await house.post("/domicile/pull", {"model": model})
+    progress = desk.output.progress()
+    try:
+        async for state in house.follow(job["id"]):
+            job = state
+            progress.show(job)
+    finally:
+        progress.end()
+    if job["status"] != "done":
+        error = job["error"] or {"message": desk.output.say("pull.cancelled", model=model)}
+        raise HouseSaid({**error, "summary": error["message"]}, 502)
+    return job
+
+
+@command("list", aliases=("ls",))
+async def list_models(desk: Desk) -> None:
+    say, lang = desk.output.say, desk.output.lang
+    async with desk.house() as house:
+        found = await house.get("/domicile/models")
+    rows = [
+        (
+            ("* " if m["active"] else "  ") + m["name"],
+            say("list.missing") if m["missing"] else i18n.size(lang, m["size_bytes"]),
+            m["format"].upper() + (f" {m['quantisation']}" if m["quantisation"] else ""),
+            _ago(desk, m["last_used_at"] or m["added_at"]) if m["source"] != "embedded" else say("list.embedded"),
+        )
+        for m in found["models"]
+    ]
+    heads = [say(f"head.{h}") for h in ("name", "size", "format", "used")]
+    desk.output.table(found, heads, rows, say("list.empty"))
+
+
+@command("show", model_argument())
+async def show(desk: Desk, model: str) -> None:
+    from domicile.client import of_model
+
+    say, lang = desk.output.say, desk.output.lang
+    async with desk.house() as house:
+        found = await house.get(of_model(named(model)))
+    awake = found["awake"]
+    facts = {
+        "name": found["name"],
+        "format": found["format"].upper(),
+        "quantisation": found["quantisation"],
+        "size": i18n.size(lang, found["size_bytes"]),
+        "source": found["repository"] or say(f"source.{found['source']}"),
+        "revision": found["revision"],
+        "licence": found["licence"],
+        "file": found["path"],
+        "state": say("list.missing") if found["missing"] else say(f"state.{awake['state'] if awake else 'asleep'}"),
+    }
+    heads = {key: say(f"head.{key}") for key in facts}
+    width = max(len(head) for head in heads.values()) + 2
+    desk.output.result(found, *(f"{heads[k]:{width}}{v}" for k, v in facts.items() if v))
+
+
+@command("use", model_argument())
+async def use(desk: Desk, model: str) -> None:
+    from domicile.client import of_model
+
+    async with desk.house() as house:
+        found = await house.post(of_model(named(model), "activate"))
+    desk.output.result(found, desk.output.say("use.done", name=found["name"]))
+
+
+@command("rm", model_argument(), option("--yes", "-y", is_flag=True), option("--force", "-f", is_flag=True))
+async def rm(desk: Desk, model: str, yes: bool, force: bool) -> None:
+    from domicile.client import of_model
+
+    say, lang = desk.output.say, desk.output.lang
+    async with desk.house() as house:
+        found = await house.get(of_model(named(model)))
+        key = "rm.ask_entry" if found["source"] == "file" else "rm.ask"
+        question = say(key, name=found["name"], size=i18n.size(lang, found["size_bytes"]))
+        if not yes and sys.stdin.isatty() and not click.confirm(question, err=True):
+            return
+        if not yes and not sys.stdin.isatty():
+            raise BadField(field="--yes", problem=found["name"], reason="confirm")
+        gone = await house.delete(of_model(found["name"]), force=str(force).lower())
+    desk.output.result(gone, say("rm.done", name=found["name"], freed=i18n.size(lang, gone["freed_bytes"])))
+
+
+def _ago(desk: Desk, moment: float | None) -> str:
+    if moment is None:
+        return ""
+    return desk.output.say("ago", time=i18n.duration(desk.output.lang, max(0.0, time.time() - moment)))

@@ -1,0 +1,71 @@
+"""Talking to a model from a terminal or a pipe."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from domicile.commands.models import pulled
+from domicile.errors import BadField
+from domicile.grammar import Desk, argument, command, model_argument, option, path_of
+from domicile.types import EMBEDDED, ModelRef
+
+
+@command(
+    "run",
+    model_argument(required=False),
+    argument("prompt", nargs=-1),
+    option("--system", "-s"),
+    option("--temperature", "-t", type=float),
+    option("--max-tokens", type=int),
+    option("--seed", type=int),
+    option("--keep-alive"),
+)
+async def run(
+    desk: Desk,
+    model: str | None,
+    prompt: tuple[str, ...],
+    system: str | None,
+    temperature: float | None,
+    max_tokens: int | None,
+    seed: int | None,
+    keep_alive: str | None,
+) -> None:
+    from domicile.client import of_model
+    from domicile.talk import Talk
+
+    question = " ".join(prompt)
+    piped = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.read()
+    question = f"{question}\n\n{piped}".strip() if piped.strip() else question
+    if not question and (sys.stdin is None or not sys.stdin.isatty()):
+        raise BadField(field="prompt", problem="", reason="empty")
+    options = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed}
+    async with desk.house() as house:
+        name = await _at_home(desk, house, model)
+        if keep_alive is not None:
+            await house.post(of_model(name, "wake"), {"keep_alive": keep_alive})
+        talk = Talk(house, desk.output, name, system, {k: v for k, v in options.items() if v is not None})
+        if question:
+            await talk.once(question)
+        else:
+            await talk.session(desk.settings.home / "history")
+
+
+async def _at_home(desk: Desk, house: Any, model: str | None) -> str:
+    """The installed name of what a person asked for: the active model, one of the library, a file, or one to pull."""
+    from domicile.client import HouseSaid, of_model
+
+    if model is None:
+        models = (await house.get("/domicile/models"))["models"]
+        return str(next((m["name"] for m in models if m["active"] and not m["missing"]), EMBEDDED))
+    ref = ModelRef.parse(model)
+    if ref.kind == "file":
+        path = path_of(ref)
+        return str((await house.post("/domicile/models", {"path": path}))["name"])
+    try:
+        return str((await house.get(of_model(str(ref))))["name"])
+    except HouseSaid as missing:
+        if ref.kind != "hub" or missing.status != 404:
+            raise
+    job = await pulled(desk, house, model)
+    return str(job["result"]["name"])
