@@ -19,10 +19,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bench.engine import MIB, Run, measure
-from bench.random_facts import facts_of
 from tools.random_gguf import blueprint, write
 
+from bench.engine import MIB, Run, measure
+from bench.random_facts import facts_of
 from domicile import fit
 from domicile.types import Facts, FitReport, Hardware
 
@@ -103,9 +103,7 @@ def from_the_table() -> None:
                 errors.append(float(row[key]) * MIB / truth - 1)
     print(f"## {len(rows)} configurations of measured_memory.csv\n")
     table([HEAD, summary("**ours**", ours), *(summary(k.removeprefix("est_"), e) for k, e in others.items())])
-    print(
-        f"KV off by at most {kv_off:.3f} MiB, weights by {weights_off:.3f} MiB (two decimals in the log).\n"
-    )
+    print(f"KV off by at most {kv_off:.3f} MiB, weights by {weights_off:.3f} MiB (two decimals in the log).\n")
 
 
 def with_real_header(facts: Facts, row: dict[str, str]) -> Facts:
@@ -182,9 +180,7 @@ def fresh() -> None:
 
 
 def compared(name: str, report: FitReport, run: Run) -> tuple[object, ...]:
-    parts = (
-        run.weights_mib + run.kv_mib + run.state_mib + run.compute_mib + run.output_mib + run.checkpoints_mib
-    )
+    parts = run.weights_mib + run.kv_mib + run.state_mib + run.compute_mib + run.output_mib + run.checkpoints_mib
     total = (report.total_bytes or 0) / MIB
     return (
         name,
@@ -213,9 +209,7 @@ def pace() -> None:
 
     wall = min(thousand(time.perf_counter) for _ in range(5))
     spent = min(thousand(time.process_time) for _ in range(5))
-    print(
-        f"## Pace\n\n1,000 reports: {wall:.0f} ms by the clock, {spent:.0f} ms of processor (best of five).\n"
-    )
+    print(f"## Pace\n\n1,000 reports: {wall:.0f} ms by the clock, {spent:.0f} ms of processor (best of five).\n")
 
 
 def main() -> None:

@@ -36,9 +36,7 @@ def seeds() -> list[Files]:
     whole: list[Files] = [
         {"m.gguf": hostile.tiny()},
         {"model.safetensors": others.SMALL, "config.json": others.as_json(others.QWEN)},
-        others.mlc(
-            {"dataPath": "params_shard_0.bin", "nbytes": 20}, {"dataPath": "params_shard_1.bin", "nbytes": 10}
-        ),
+        others.mlc({"dataPath": "params_shard_0.bin", "nbytes": 20}, {"dataPath": "params_shard_1.bin", "nbytes": 10}),
         others.pictures(),
         {"model.bin": others.ct2(), "vocabulary.json": b"[]"},
         {"ggml-tiny.bin": others.ggml(51864, 1500, 384, 6, 4, 448, 384, 6, 4, 80, 1)},
@@ -49,13 +47,8 @@ def seeds() -> list[Files]:
             "w.data": b"\0" * 16,
         },
     ]
-    whole += [
-        {"model.safetensors": others.SMALL, "config.json": others.as_json(c)}
-        for c, _ in others.CONFIGS.values()
-    ]
-    broken = [
-        {"m.gguf": d} for _, d in (*hostile.refused_ggufs(), *hostile.strange_ggufs()) if len(d) < 50_000
-    ]
+    whole += [{"model.safetensors": others.SMALL, "config.json": others.as_json(c)} for c, _ in others.CONFIGS.values()]
+    broken = [{"m.gguf": d} for _, d in (*hostile.refused_ggufs(), *hostile.strange_ggufs()) if len(d) < 50_000]
     broken += [{"m.safetensors": d} for _, d in hostile.refused_safetensors() if len(d) < 50_000]
     return whole * 20 + broken
 

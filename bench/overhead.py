@@ -35,8 +35,11 @@ from urllib.parse import quote
 
 import psutil
 
-from domicile.app import available_memory, usable_cores
-from domicile.engines.llama import _KEPT_ENVIRONMENT, CACHE_MIB, CHILD
+from domicile import child
+from domicile.app import open_house
+from domicile.config import load
+from domicile.engines import Launch
+from domicile.engines.llama import CHILD, ENVIRONMENT
 
 ROOT = Path(__file__).resolve().parents[1]
 SLOTS = 8
@@ -118,23 +121,27 @@ def _healthy(port: int) -> bool:
     return False
 
 
+async def _launch(model: Path, folder: Path) -> Launch:
+    """What the house would wake this model with."""
+    environ = {"DOMICILE_HOME": str(folder / "plan"), "DOMICILE_CONTEXT": str(CONTEXT), "DOMICILE_SLOTS": str(SLOTS)}
+    async with open_house(load(environ)) as house:
+        return await house.launch_of(house.library.add_file(model))
+
+
 @contextlib.contextmanager
 def bare(model: Path, folder: Path) -> Iterator[Side]:
     """The engine's own program with the parameters the house gives it, at a TCP port instead of a Unix socket."""
     key = secrets.token_urlsafe(24)
-    environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
-    environment["OMP_WAIT_POLICY"] = "passive"
+    launch = asyncio.run(_launch(model, folder))
     asked = {
         "model": str(model),
         "alias": "bare",
         "address": "127.0.0.1",
         "key": key,
         "house": os.getpid(),
-        "context": CONTEXT,
-        "slots": SLOTS,
-        "threads": usable_cores(),
-        "cache_mib": CACHE_MIB,
-        "memory_bytes": int(available_memory() * 0.9),
+        "plan": asdict(launch.plan),
+        "threads": launch.threads,
+        "memory_bytes": launch.memory_bytes,
     }
     with (folder / "bare.log").open("wb") as log:
         process = subprocess.Popen(
@@ -142,7 +149,7 @@ def bare(model: Path, folder: Path) -> Iterator[Side]:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env=environment,
+            env=child.environment() | ENVIRONMENT,
             start_new_session=True,  # as the house does: Linux shares the processor between sessions
         )
     assert process.stdin is not None
@@ -367,7 +374,9 @@ def _machine() -> str:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
         name = next(line.split(": ", 1)[1] for line in lines if line.startswith("model name"))
     load = ", ".join(f"{x:.1f}" for x in psutil.getloadavg())
-    return f"{name}, {usable_cores()} cores used, {psutil.virtual_memory().total / 2**30:.0f} GiB, load {load}"
+    return (
+        f"{name}, {psutil.cpu_count(logical=False)} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB, load {load}"
+    )
 
 
 def report(rows: Sequence[Row], machine: str) -> str:

@@ -58,9 +58,7 @@ def _layer(s: Shape, index: int) -> Layer:
     if s.arch == "deepseek2":
         return Layer("attention", s.heads, 1, s.lora_kv + s.rope_dim, 0, n_ff=ff)
     slides = s.arch == "gemma3" and (index + 1) % 6 != 0
-    return Layer(
-        "attention", s.heads, s.heads_kv, s.head_dim, s.head_dim, s.window if slides else None, n_ff=ff
-    )
+    return Layer("attention", s.heads, s.heads_kv, s.head_dim, s.head_dim, s.window if slides else None, n_ff=ff)
 
 
 def _state(s: Shape) -> int:

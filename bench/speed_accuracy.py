@@ -22,11 +22,11 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+from tools.random_gguf import write
+
 from bench.engine import engine
 from bench.fit_accuracy import MACHINE, table
 from bench.random_facts import facts_of
-from tools.random_gguf import write
-
 from domicile import memory, speed
 from domicile.types import Calibration, Facts, Hardware
 
@@ -259,9 +259,7 @@ def here(loaded: bool) -> None:
     print(f"## This machine, {'beside one more busy process' if loaded else 'as it was'}\n")
     table([("file", "others ready a core", "stated tokens/s", "measured", "by CPU time", "inside"), *rows])
     n = len(FILES)
-    print(
-        f"Inside: {inside} of {n} ({100 * inside / n:.0f} %); narrowed by the runs before: {after} of {n}.\n"
-    )
+    print(f"Inside: {inside} of {n} ({100 * inside / n:.0f} %); narrowed by the runs before: {after} of {n}.\n")
 
 
 def main() -> None:

@@ -21,8 +21,9 @@ from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
 from domicile import i18n
-from domicile.cli import COMMANDS, build
+from domicile.cli import build
 from domicile.config import load
+from domicile.grammar import COMMANDS
 from domicile.web import doorplate
 from tests.conftest import OpenHouse
 from tests.fakes.hub import TOKEN, FakeHub, served

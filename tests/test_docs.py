@@ -20,7 +20,7 @@ import pytest
 from starlette.routing import compile_path
 from tools import reference
 
-from domicile import cli, config, errors, i18n
+from domicile import cli, config, errors, grammar, i18n
 from domicile.web import ROUTES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,7 +53,7 @@ def test_every_command_route_setting_and_error_is_in_the_reference(lang: str) ->
         assert f"## domicile {name}\n" in cli_page
         for option in (o for p in command.params if isinstance(p, click.Option) for o in p.opts):
             assert f"`{option}`" in cli_page
-    for alias in (a for c in cli.COMMANDS for a in c.aliases):
+    for alias in (a for c in grammar.COMMANDS for a in c.aliases):
         assert alias in cli_page
     for route in ROUTES:
         assert f"## {route.method} {route.path.replace(':path', '')}\n" in api_page

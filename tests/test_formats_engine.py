@@ -14,10 +14,10 @@ from pathlib import Path
 import anyio
 import pytest
 from gguf import GGUFWriter
-from tests.test_formats_gguf import SHAPES, Fill, also, basics, kv_mib, puts, written
 
 from domicile import formats
 from domicile.formats import LocalBytes
+from tests.test_formats_gguf import SHAPES, Fill, also, basics, kv_mib, puts, written
 
 pytest.importorskip("xllamacpp")
 

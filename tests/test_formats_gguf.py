@@ -15,15 +15,15 @@ import pytest
 from gguf import GGUFReader, GGUFWriter
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.fakes import hostile
-from tests.fakes.bounds import bounded
-from tests.fakes.hostile import bools, f32, info, ints, text, texts, tiny, u32
-from tests.fakes.ranges import Held, served
 
 from domicile import formats
 from domicile.errors import FormatTrouble, Malformed, RangeRefused, RunsCode
 from domicile.formats import LocalBytes, RangedBytes, gguf
 from domicile.types import Facts, Layer
+from tests.fakes import hostile
+from tests.fakes.bounds import bounded
+from tests.fakes.hostile import bools, f32, info, ints, text, texts, tiny, u32
+from tests.fakes.ranges import Held, served
 
 
 def look(data: bytes, name: str = "m.gguf", badge: bool = False) -> Facts:
@@ -262,9 +262,9 @@ def test_each_layer_keeps_what_llama_cpp_gives_it(arch: str, tmp_path: Path) -> 
 
 def agrees_with_the_oracle(path: Path, facts: Facts) -> None:
     oracle = GGUFReader(path)
-    assert [
-        (t.name, [int(d) for d in t.shape], t.tensor_type.name, int(t.n_bytes)) for t in oracle.tensors
-    ] == [(t.name, list(t.dims), t.type, t.size_bytes) for t in facts.tensors]
+    assert [(t.name, [int(d) for d in t.shape], t.tensor_type.name, int(t.n_bytes)) for t in oracle.tensors] == [
+        (t.name, list(t.dims), t.type, t.size_bytes) for t in facts.tensors
+    ]
     assert facts.weights_bytes == sum(int(t.n_bytes) for t in oracle.tensors)
     assert facts.parameters == sum(int(t.n_elements) for t in oracle.tensors)
     assert facts.chat_template == "{{ messages }}"
@@ -588,9 +588,7 @@ def test_the_largest_tokenizer_is_passed_in_well_under_a_second(big: bytes) -> N
     assert isinstance(bounded(lambda: look(big)), Facts)
 
 
-@pytest.mark.parametrize(
-    "spoil", ["whole", "other range", "other size", "compressed", "short", "long", "changed"]
-)
+@pytest.mark.parametrize("spoil", ["whole", "other range", "other size", "compressed", "short", "long", "changed"])
 def test_only_the_range_asked_for_will_do(spoil: str) -> None:
     async def go() -> None:
         data = large(20_000, 10)

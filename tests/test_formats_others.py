@@ -13,14 +13,14 @@ import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.fakes import hostile
-from tests.fakes.bounds import bounded
-from tests.fakes.hostile import entry
-from tests.fakes.ranges import Held, served
 
 from domicile import formats
 from domicile.errors import FormatTrouble, Malformed, RunsCode, UnknownFormat
 from domicile.types import Facts, Layer
+from tests.fakes import hostile
+from tests.fakes.bounds import bounded
+from tests.fakes.hostile import entry
+from tests.fakes.ranges import Held, served
 
 Files = Mapping[str, bytes]
 
@@ -63,9 +63,7 @@ def weights(tensors: Mapping[str, tuple[str, tuple[int, ...], int]], metadata: s
     return hostile.safetensors("{" + ",".join(parts) + "}   ", at)
 
 
-SMALL = weights(
-    {"model.embed_tokens.weight": ("BF16", (8, 64), 1024), "model.norm.weight": ("F32", (64,), 256)}
-)
+SMALL = weights({"model.embed_tokens.weight": ("BF16", (8, 64), 1024), "model.norm.weight": ("F32", (64,), 256)})
 
 
 @pytest.mark.parametrize("data", [d for _, d in LIES], ids=[n for n, _ in LIES])
@@ -201,9 +199,7 @@ def test_a_mixture_and_packed_weights() -> None:
     facts = look({"model.safetensors": weights(tensors), "config.json": as_json(mixture)})
     assert (facts.parameters, facts.active_parameters, facts.n_ff_expert) == (24, 14, 10)
     packed = config(quantization_config={"quant_method": "awq"})
-    facts = look(
-        {"model.safetensors": weights({"a.qweight": ("I32", (2,), 8)}), "config.json": as_json(packed)}
-    )
+    facts = look({"model.safetensors": weights({"a.qweight": ("I32", (2,), 8)}), "config.json": as_json(packed)})
     assert (facts.parameters, facts.quantisation) == (None, "awq")
 
 
@@ -246,17 +242,11 @@ def test_no_change_of_bytes_escapes_the_errors(data: st.DataObject) -> None:
     assert 0 <= (facts.weights_bytes or 0) <= len(raw)
 
 
-_VALUES = st.one_of(
-    st.none(), st.booleans(), st.integers(-5, 2**70), st.text(max_size=4), st.floats(allow_nan=False)
-)
+_VALUES = st.one_of(st.none(), st.booleans(), st.integers(-5, 2**70), st.text(max_size=4), st.floats(allow_nan=False))
 
 
 @settings(max_examples=120, deadline=None)
-@given(
-    st.dictionaries(
-        st.sampled_from([*QWEN, "kv_lora_rank", "layer_types", "head_dim", "num_experts"]), _VALUES
-    )
-)
+@given(st.dictionaries(st.sampled_from([*QWEN, "kv_lora_rank", "layer_types", "head_dim", "num_experts"]), _VALUES))
 def test_no_configuration_escapes_the_errors(changes: dict[str, object]) -> None:
     try:
         facts = look({"model.safetensors": SMALL, "config.json": as_json({**QWEN, **changes})})
@@ -268,9 +258,7 @@ def test_no_configuration_escapes_the_errors(changes: dict[str, object]) -> None
 # --- code ---
 
 
-@pytest.mark.parametrize(
-    "name", ["pytorch_model.bin", "a.pt", "a.pth", "a.ckpt", "a.pkl", "a.h5", "a.joblib"]
-)
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "a.pt", "a.pth", "a.ckpt", "a.pkl", "a.h5", "a.joblib"])
 def test_code_by_name_is_never_opened(name: str) -> None:
     class Closed:
         size_bytes = 100
@@ -470,9 +458,7 @@ def mlc(*records: object) -> dict[str, bytes]:
 
 
 def test_an_mlc_folder() -> None:
-    files = mlc(
-        {"dataPath": "params_shard_0.bin", "nbytes": 20}, {"dataPath": "params_shard_1.bin", "nbytes": 10}
-    )
+    files = mlc({"dataPath": "params_shard_0.bin", "nbytes": 20}, {"dataPath": "params_shard_1.bin", "nbytes": 10})
     facts = look(files)
     assert (facts.format, facts.architecture, facts.quantisation) == ("mlc", "llama", "q4f16_1")
     assert (facts.weights_bytes, facts.context_length, facts.extra["prefill_chunk_size"]) == (30, 4096, 1024)
@@ -580,9 +566,7 @@ def ct2(spec: str = "WhisperSpec", version: int = 6, size: int | None = None) ->
     dims = (8, 64)
     data = 8 * 64 * 2
     head = struct.pack("<I", version) + named(spec) + struct.pack("<II", 3, 1)
-    head += named("decoder/embeddings/weight") + struct.pack(
-        "<B2IBI", 2, *dims, 4, data if size is None else size
-    )
+    head += named("decoder/embeddings/weight") + struct.pack("<B2IBI", 2, *dims, 4, data if size is None else size)
     return head + b"\0" * data
 
 

@@ -64,8 +64,7 @@ def recorded(name: str, root: Path) -> Machine:
             if how.startswith("repeat"):
                 _, count, _, cores = how.split()
                 body = "".join(
-                    body.replace("{n}", str(n)).replace("{core}", str(n % int(cores)))
-                    for n in range(int(count))
+                    body.replace("{n}", str(n)).replace("{core}", str(n % int(cores))) for n in range(int(count))
                 )
             with file.open("a" if how == "append" else "w", encoding="utf-8", newline="\n") as out:
                 out.write(body)
@@ -91,9 +90,7 @@ def test_every_machine_is_described_and_every_sentence_of_it_can_be_said(name: s
     found = detected(name, tmp_path)
     assert isinstance(found, Hardware)
     json.dumps([repr(found)])
-    words = json.loads(
-        (Path(hardware.__file__).parent.parent / "locale" / "_hardware.json").read_text("utf-8")
-    )
+    words = json.loads((Path(hardware.__file__).parent.parent / "locale" / "_hardware.json").read_text("utf-8"))
     for reason in [*found.unknown, *found.why.values(), *(gpu.why for gpu in found.gpus if gpu.why)]:
         for lang in i18n.LANGUAGES:
             fields = set(re.findall(r"\{(\w+)", words[lang][reason.key]))
@@ -232,9 +229,7 @@ def test_an_intel_mac_with_a_card_of_its_own(tmp_path: Path) -> None:
     found = detected("mac_intel", tmp_path)
     assert (found.cpu, found.physical_cores) == ("Intel(R) Core(TM) i5-9600K CPU @ 3.70GHz", 6)
     assert {"avx", "avx2", "fma", "f16c", "sse4_2"} <= set(found.features)
-    assert [(gpu.name, gpu.vram_bytes, gpu.unified) for gpu in found.gpus] == [
-        ("Radeon Pro 580X", 8 * GIB, False)
-    ]
+    assert [(gpu.name, gpu.vram_bytes, gpu.unified) for gpu in found.gpus] == [("Radeon Pro 580X", 8 * GIB, False)]
 
 
 def test_a_windows_machine_by_its_registry(tmp_path: Path) -> None:
@@ -331,13 +326,9 @@ def test_a_card_only_the_driver_in_proc_knows(tmp_path: Path) -> None:
     folder = tmp_path / "proc/driver/nvidia"
     (folder / "gpus/one").mkdir(parents=True)
     (folder / "gpus/one/information").write_text("Model: \t\t Tesla P40\nIRQ: 42\nGPU UUID: \t GPU-x\n")
-    (folder / "version").write_text(
-        "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.183.01  Sun May 12\n"
-    )
+    (folder / "version").write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.183.01  Sun May 12\n")
     found = nvidia.probe(box)
-    assert [(gpu.name, gpu.driver, gpu.vram_bytes) for gpu in found.gpus] == [
-        ("Tesla P40", "535.183.01", None)
-    ]
+    assert [(gpu.name, gpu.driver, gpu.vram_bytes) for gpu in found.gpus] == [("Tesla P40", "535.183.01", None)]
     assert [each.key for each in found.unknown] == ["unknown.vram"]
 
 
@@ -413,9 +404,7 @@ def test_a_card_only_the_engine_sees_is_shown_and_a_drawing_processor_is_not(tmp
     ]
     box.run.table["engine"] = Said("some driver talks\ndevices " + json.dumps(listed) + "\n")
     found = hardware.detect(tmp_path, box)
-    assert [(gpu.name, gpu.backend, gpu.vram_bytes) for gpu in found.gpus] == [
-        ("Adreno (TM) 740", "vulkan", 2)
-    ]
+    assert [(gpu.name, gpu.backend, gpu.vram_bytes) for gpu in found.gpus] == [("Adreno (TM) 740", "vulkan", 2)]
 
 
 def test_the_tightest_quota_between_us_and_the_top_counts(tmp_path: Path) -> None:
@@ -476,9 +465,7 @@ def test_every_key_of_the_code_has_a_sentence_with_the_same_facts_in_both_langua
     source = Path(hardware.__file__).parent
     words = json.loads((source.parent / "locale" / "_hardware.json").read_text("utf-8"))
     assert set(words["en"]) == set(words["fr"])
-    code = "".join(
-        file.read_text("utf-8") for file in [*source.glob("*.py"), source.parent / "engines" / "probe.py"]
-    )
+    code = "".join(file.read_text("utf-8") for file in [*source.glob("*.py"), source.parent / "engines" / "probe.py"])
     used = set(re.findall(r'"((?:unknown|why|calibration|probe)\.[a-z_]+)"', code))
     assert used <= set(words["en"])
     spoken = used | {"unknown." + name for name in re.findall(r'"([a-z_]+)":? ?', code)}

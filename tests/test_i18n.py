@@ -119,7 +119,8 @@ def test_every_family_of_keys_is_built_in_the_code() -> None:
 
 
 def test_every_family_holds_exactly_what_its_list_holds() -> None:
-    from domicile.cli import COMMANDS, build
+    from domicile.cli import build
+    from domicile.grammar import COMMANDS
 
     def keys(family: str) -> set[str]:
         return {k.removeprefix(f"{family}.") for k in i18n.words("en") if k.startswith(f"{family}.")}

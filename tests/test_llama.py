@@ -14,6 +14,7 @@ from domicile.engines import Launch
 from domicile.engines.llama import Llama, sweep
 from domicile.errors import BadModelFile, DomicileError, EngineDied, ModelFileMissing, OutOfMemory, WakeTimeout
 from domicile.types import Installed
+from tests.fakes.parrot import PLAN
 
 pytestmark = pytest.mark.anyio
 
@@ -25,7 +26,7 @@ def _launch(tmp_path: Path, name: str, deadline_s: float = 10) -> Launch:
     file = tmp_path / "m.gguf"
     file.write_bytes(b"GGUF")
     model = Installed(name, file, "gguf", 4, "file")
-    return Launch(model, 4096, 1, 1, 0, deadline_s, tmp_path / f"{name}.log")
+    return Launch(model, PLAN, 1, 0, deadline_s, tmp_path / f"{name}.log")
 
 
 async def test_a_child_answers_and_is_gone_afterwards(tmp_path: Path) -> None:

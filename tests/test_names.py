@@ -13,9 +13,7 @@ from hypothesis import strategies as st
 from domicile import names
 from domicile.types import RemoteFile
 
-REAL = list(
-    csv.DictReader((Path(__file__).parent / "data" / "gguf_filenames.csv").read_text("utf-8").splitlines())
-)
+REAL = list(csv.DictReader((Path(__file__).parent / "data" / "gguf_filenames.csv").read_text("utf-8").splitlines()))
 ROLES = {"mmproj": "projector", "lora": "adapter"}
 
 
@@ -196,9 +194,7 @@ def test_labels_are_unique() -> None:
 
 @given(
     st.lists(
-        st.sampled_from(
-            [f"{s}-{q}{e}" for s in "ab" for q in ("Q4_0", "q4_0") for e in (".gguf", "-1-of-2.gguf")]
-        )
+        st.sampled_from([f"{s}-{q}{e}" for s in "ab" for q in ("Q4_0", "q4_0") for e in (".gguf", "-1-of-2.gguf")])
     )
 )
 def test_labels_are_unique_whatever_the_names(paths: list[str]) -> None:
@@ -234,9 +230,7 @@ def test_other_families() -> None:
     def kinds(*paths: str) -> list[tuple[str, int]]:
         return [(v.format, len(v.files)) for v in names.variants(repository(*paths))]
 
-    assert kinds("mlc-chat-config.json", "ndarray-cache.json", "params_shard_0.bin", "README.md") == [
-        ("mlc", 3)
-    ]
+    assert kinds("mlc-chat-config.json", "ndarray-cache.json", "params_shard_0.bin", "README.md") == [("mlc", 3)]
     assert kinds("model_index.json", "unet/w.safetensors", "vae/w.bin", "sd.safetensors") == [
         ("diffusers", 2),
         ("safetensors", 2),

@@ -52,9 +52,7 @@ def hollow(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("context", "slots", "kv"), [(2048, 1, "f16"), (16384, 4, "q8_0"), (4096, 2, "q4_0")]
-)
+@pytest.mark.parametrize(("context", "slots", "kv"), [(2048, 1, "f16"), (16384, 4, "q8_0"), (4096, 2, "q4_0")])
 def test_what_the_engine_counts_of_a_hole_is_what_it_takes_for_the_whole_file(
     tmp_path: Path, hollow: Path, context: int, slots: int, kv: str
 ) -> None:

@@ -29,9 +29,7 @@ def test_every_shape_is_read_back_as_it_was_planned(shape: str, tmp_path: Path) 
     path = tmp_path / "model.gguf"
     layers = 4 if SHAPES[shape].attention_every else 3
     plan = write(shape, "Q4_K_M", path, layers=layers, vocab=2000)
-    read = {
-        t.name: (tuple(int(d) for d in t.shape), t.tensor_type.name) for t in gguf.GGUFReader(path).tensors
-    }
+    read = {t.name: (tuple(int(d) for d in t.shape), t.tensor_type.name) for t in gguf.GGUFReader(path).tensors}
     assert read == {t.name: (t.dims, t.type) for t in plan.tensors}
     assert path.stat().st_size >= plan.weights_bytes + len(plan.header)
 

@@ -13,7 +13,7 @@ from domicile.engines import Launch
 from domicile.errors import BadModelFile, EngineDied, EngineMissing, ShuttingDown, StillBusy
 from domicile.runner import Runner
 from domicile.types import Installed
-from tests.fakes.parrot import Parrot
+from tests.fakes.parrot import PLAN, Parrot
 
 pytestmark = pytest.mark.anyio
 
@@ -21,8 +21,8 @@ MODEL = Installed("polly", Path("polly.gguf"), "gguf", 1, "file")
 OTHER = Installed("rio", Path("rio.gguf"), "gguf", 1, "file")
 
 
-def _launch(model: Installed) -> Launch:
-    return Launch(model, context=4096, slots=1, threads=1, memory_bytes=0, deadline_s=5, log=Path("polly.log"))
+async def _launch(model: Installed) -> Launch:
+    return Launch(model, PLAN, threads=1, memory_bytes=0, deadline_s=5, log=Path("polly.log"))
 
 
 def _runner(parrot: Parrot, keep_alive_s: float = math.inf) -> Runner:

@@ -29,7 +29,8 @@ from domicile.library import Library
 from domicile.sources.hub import Hub, choose
 from domicile.types import Facts, FitReport, Hardware, Installed, ModelRef, Plan, Reason, Repository, Variant
 
-_HEADERS_KEPT = 64
+_HEADERS_KEPT = 256
+_AT_ONCE = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +259,20 @@ class Adviser:
             for v in sorted(models, key=lambda v: v.size_bytes)
         )
         return Table(repository, rows, choice.best, choice.reason, badge.fetched_bytes, badge.requests)
+
+    async def judged(self, ids: Sequence[str], wish: Wish) -> dict[str, Row | None]:
+        """The recommended variant of each repository, for one header each; None where there is nothing to judge."""
+        gate = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(name: str) -> Row | None:
+            async with gate:
+                try:
+                    table = await self.table(ModelRef.parse(name), wish)
+                except DomicileError:  # one repository that cannot be read hides none of the others
+                    return None
+            return next((row for row in table.rows if row.variant.label == table.best), None)
+
+        return dict(zip(ids, await asyncio.gather(*(one(name) for name in ids)), strict=True))
 
     async def cards(self, text: str, wish: Wish) -> tuple[gpus.Candidate, ...]:
         """Which cards of the table run this model."""

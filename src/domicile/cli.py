@@ -15,14 +15,14 @@ from typing import Any
 import click
 
 from domicile import __version__, i18n
-from domicile.commands import discover, house, models, talking
+from domicile.commands import discover, house, models, search, talking
 from domicile.config import load
 from domicile.errors import BadField, DomicileError
 from domicile.grammar import COMMANDS, Desk, Work, argument, command, explain
 from domicile.output import Output
 
 INTERRUPTED = 130
-ORDER = (talking, models, discover, house)
+ORDER = (talking, models, search, discover, house)
 """The rooms of the command line, in the order of its help."""
 
 
@@ -46,7 +46,8 @@ class _Group(click.Group):
         return super().get_command(ctx, self.aliases.get(cmd_name, cmd_name))
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [c.name for c in COMMANDS]
+        rooms = [room.__name__ for room in ORDER]
+        return [c.name for c in sorted(COMMANDS, key=lambda c: [*rooms, __name__].index(c.work.__module__))]
 
 
 def build(lang: str) -> click.Group:

@@ -12,6 +12,20 @@ from contextlib import asynccontextmanager
 
 from domicile.engines import Awake, Launch, Reply
 from domicile.errors import DomicileError, EngineDied
+from domicile.types import Plan
+
+PLAN = Plan(
+    n_ctx=4096,
+    n_parallel=1,
+    n_ubatch=512,
+    type_k="f16",
+    type_v="f16",
+    flash_attention=True,
+    gpu_layers=0,
+    tensor_split=(),
+    cache_ram_bytes=0,
+    checkpoints=4,
+)
 
 
 class Parrot:
@@ -59,6 +73,12 @@ class Bird:
         self.left = 0
         """Callers who went away before the end."""
         self._parrot = parrot
+
+    def resident_bytes(self) -> int | None:
+        return 1_000_000
+
+    def tokens_per_second(self) -> float | None:
+        return None
 
     @asynccontextmanager
     async def ask(self, path: str, body: bytes) -> AsyncIterator[Reply]:

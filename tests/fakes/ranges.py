@@ -36,9 +36,7 @@ async def served(files: Mapping[str, bytes], spoil: str = "") -> AsyncIterator[h
         if spoil == "other size":
             return Response(body, 206, {"content-range": f"bytes {a}-{b}/{len(data) + 1}"})
         if spoil == "compressed":
-            return Response(
-                body, 206, {"content-range": f"bytes {a}-{b}/{len(data)}", "content-encoding": "gzip"}
-            )
+            return Response(body, 206, {"content-range": f"bytes {a}-{b}/{len(data)}", "content-encoding": "gzip"})
         if spoil == "short":
             return Response(body[:-1], 206, {"content-range": f"bytes {a}-{b}/{len(data)}"})
         if spoil == "long":
@@ -47,7 +45,5 @@ async def served(files: Mapping[str, bytes], spoil: str = "") -> AsyncIterator[h
         return Response(body, 206, {"content-range": f"bytes {a}-{b}/{len(data)}", "etag": etag})
 
     app = Starlette(routes=[Route("/{name:path}", give)])
-    async with httpx2.AsyncClient(
-        transport=httpx2.ASGITransport(app=app), base_url="http://hub.test"
-    ) as client:
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://hub.test") as client:
         yield client

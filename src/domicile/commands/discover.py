@@ -37,7 +37,7 @@ def _report(desk: Desk, found: Mapping[str, Any]) -> list[str]:
     say, lang = desk.output.say, desk.output.lang
 
     def size(key: str) -> str:
-        return _size(lang, found[key])
+        return bytes_text(lang, found[key])
 
     lines = [f"{found['model']}: {found['verdict_text']}"]
     if found["total_bytes"] is not None:
@@ -53,7 +53,7 @@ def _report(desk: Desk, found: Mapping[str, Any]) -> list[str]:
         lines.append(f"  {say('fit.cache'):{width}}  {size('cache_bytes'):>10}")
     if found["max_context"]:
         lines.append(say("fit.max_context", n=found["max_context"]))
-    lines.append(f"{_rate(desk, found['tokens_per_second'])}: {found['speed_why']}")
+    lines.append(f"{rate_text(desk, found['tokens_per_second'])}: {found['speed_why']}")
     lines += ["", *(f"- {reason}" for reason in found["why"])]
     if found["rules_of_thumb"]:
         lines += ["", say("fit.rules")]
@@ -78,7 +78,7 @@ def _cards(desk: Desk, found: Mapping[str, Any]) -> None:
             card["name"],
             f"{card['vram_gib']} GiB",
             say(f"verdict.{card['verdict']}"),
-            _rate(desk, card["tokens_per_second"]),
+            rate_text(desk, card["tokens_per_second"]),
             f"{card['bandwidth_bytes_per_s'] / 1e9:.0f} " + say("unit.gbps"),
             f"{card['power_w']} W" if card["power_w"] else "",
             f"{card['launch_usd']} $" if card["launch_usd"] else "",
@@ -102,16 +102,20 @@ async def machine(desk: Desk, calibrate: bool) -> None:
         f"{say('machine.cpu')}: {found['cpu'] or '?'}",
         say("machine.cores", physical=found["physical_cores"], usable=found["usable_cores"]),
         f"{say('machine.features')}: {', '.join(found['features']) or '?'}",
-        say("machine.ram", total=_size(lang, found["ram_bytes"]), available=_size(lang, found["ram_available_bytes"])),
+        say(
+            "machine.ram",
+            total=bytes_text(lang, found["ram_bytes"]),
+            available=bytes_text(lang, found["ram_available_bytes"]),
+        ),
         *([say("machine.container", limit=i18n.size(lang, limit))] if limit else []),
-        say("machine.disk", free=_size(lang, found["disk_free_bytes"])),
+        say("machine.disk", free=bytes_text(lang, found["disk_free_bytes"])),
         *(_gpu(desk, gpu) for gpu in found["gpus"]),
         *([say("machine.no_gpu")] if not found["gpus"] else []),
     ]
     if calibration := found["calibration"]:
         bandwidth = calibration["read_bandwidth_bytes_per_s"]
         lines.append(
-            say("machine.bandwidth", rate=_size(lang, bandwidth and int(bandwidth)), engine=calibration["engine"])
+            say("machine.bandwidth", rate=bytes_text(lang, bandwidth and int(bandwidth)), engine=calibration["engine"])
         )
     lines += [f"? {line}" for line in found["unknown"]]
     desk.output.result(found, *lines)
@@ -123,8 +127,8 @@ def _gpu(desk: Desk, gpu: Mapping[str, Any]) -> str:
         "machine.gpu",
         name=gpu["name"],
         backend=gpu["backend"],
-        total=_size(lang, gpu["vram_bytes"]),
-        free=_size(lang, gpu["vram_free_bytes"]),
+        total=bytes_text(lang, gpu["vram_bytes"]),
+        free=bytes_text(lang, gpu["vram_free_bytes"]),
     )
 
 
@@ -150,12 +154,12 @@ async def compare(
     rows = [
         ("", *(f["model"] for f in found)),
         (say("head.verdict"), *(f["verdict_text"] for f in found)),
-        (say("head.parameters"), *(_count(f["facts"]["parameters"]) for f in found)),
+        (say("head.parameters"), *(count_text(f["facts"]["parameters"]) for f in found)),
         (say("head.quantisation"), *(str(f["facts"]["quantisation"] or "?") for f in found)),
         (say("head.size"), *(i18n.size(lang, f["facts"]["file_bytes"]) for f in found)),
-        (say("head.memory"), *(_size(lang, f["total_bytes"]) for f in found)),
-        (say("head.speed"), *(_rate(desk, f["tokens_per_second"]) for f in found)),
-        (say("head.context"), *(_count(f["max_context"]) for f in found)),
+        (say("head.memory"), *(bytes_text(lang, f["total_bytes"]) for f in found)),
+        (say("head.speed"), *(rate_text(desk, f["tokens_per_second"]) for f in found)),
+        (say("head.context"), *(count_text(f["max_context"]) for f in found)),
         (say("head.licence"), *(f["facts"]["licence"] or "?" for f in found)),
     ]
     shown = {"models": found, "comparers": COMPARERS}
@@ -192,7 +196,7 @@ def local(model: str) -> str:
     return str(Path(ref.name).expanduser().absolute()) if ref.kind == "file" else model
 
 
-def _rate(desk: Desk, interval: Mapping[str, float | None]) -> str:
+def rate_text(desk: Desk, interval: Mapping[str, float | None]) -> str:
     low, high = interval["low"], interval["high"]
     if low is None or high is None:
         return desk.output.say("fit.speed_unknown")
@@ -200,11 +204,11 @@ def _rate(desk: Desk, interval: Mapping[str, float | None]) -> str:
     return desk.output.say("fit.speed", low=f"{low:.{digits}f}", high=f"{high:.{digits}f}")
 
 
-def _size(lang: str, count: int | None) -> str:
+def bytes_text(lang: str, count: int | None) -> str:
     return "?" if count is None else i18n.size(lang, count)
 
 
-def _count(number: int | None) -> str:
+def count_text(number: int | None) -> str:
     if number is None:
         return "?"
     for unit, step in (("B", 10**9), ("M", 10**6)):

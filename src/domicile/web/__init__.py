@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 
 from domicile import __version__, i18n
 from domicile.app import House
-from domicile.web import api, discover, openai
+from domicile.web import api, discover, openai, search
 from domicile.web.guard import Guard, Rules
 from domicile.web.limits import Limits
 from domicile.web.openapi import document
@@ -70,6 +70,10 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/domicile/fit", discover.fit),
     Route("GET", "/domicile/fit/cards", discover.cards),
     Route("GET", "/domicile/repository", discover.repository),
+    Route("GET", "/domicile/repository/card", search.card),
+    Route("GET", "/domicile/search", search.search),
+    Route("GET", "/domicile/recommended", search.recommended),
+    Route("GET", "/domicile/browser-models", search.browser_models),
     Route("POST", "/domicile/pull", api.pull, "pull", status=202),
     Route("GET", "/domicile/jobs", api.jobs),
     Route("GET", "/domicile/jobs/{id}", api.job),
