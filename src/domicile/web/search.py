@@ -98,7 +98,7 @@ def query_of(asked: Mapping[str, str]) -> Query:
         updated_after=_date(asked, "updated_after"),
         created_after=_date(asked, "created_after"),
         format=cast("Format | None", _one_of(asked, "format", get_args(Format))),
-        gated=cast("bool | None", gated),
+        gated=gated,
         sort=cast("Sort", asked.get("sort") or "downloads"),
         limit=int(limit) if limit.isdigit() and len(limit) < 5 else 0,
     )
