@@ -53,8 +53,8 @@ class Door:
             transport.write(
                 f"{method} {path} HTTP/1.1\r\nHost: engine\r\nAuthorization: Bearer {self._key}\r\n"
                 f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
+                + body
             )
-            transport.write(body)
             await exchange.begun
             yield Answer(exchange.status, exchange.content_type, exchange.body())
         finally:

@@ -58,11 +58,14 @@ def _answer(connection: socket.socket, kind: str, key: str) -> None:
         came = b""
         while b"\r\n\r\n" not in came:
             came += connection.recv(65536)
-        head = came.split(b"\r\n\r\n")[0].decode()
-        if "/health" in head:
+        head, _, body = came.partition(b"\r\n\r\n")
+        length = next(int(h.split(b":")[1]) for h in head.lower().split(b"\r\n") if h.startswith(b"content-length"))
+        while len(body) < length:
+            body += connection.recv(65536)
+        if b"/health" in head:
             connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\nConnection: close\r\n\r\n{"status":"ok"}')
             return
-        assert f"Bearer {key}" in head
+        assert f"Bearer {key}".encode() in head
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
         chunk = b'data: {"choices":[{"index":0,"delta":{"content":"hello "}}]}\n\n'
         connection.sendall(b"%x\r\n%s\r\n" % (len(chunk), chunk))
