@@ -14,7 +14,16 @@ from domicile import errors, i18n
 from domicile.errors import DomicileError
 
 SOURCE = Path(errors.__file__).parent
-ABSTRACT = {"BadInput", "NotFound", "Refused", "SourceTrouble", "DiskTrouble", "EngineTrouble", "HouseTrouble"}
+ABSTRACT = {
+    "BadInput",
+    "NotFound",
+    "Refused",
+    "SourceTrouble",
+    "FormatTrouble",
+    "DiskTrouble",
+    "EngineTrouble",
+    "HouseTrouble",
+}
 """The branches: nobody raises them, so they need no words."""
 
 

@@ -26,6 +26,14 @@ FAMILIES = {
     "source": "cli.py: where a model is from",
     "step": "output.py: the steps of a job",
     "doctor": "web/api.py: checks",
+    "why": "types.Reason: of reports, of what was read",
+    "unknown": "hardware: what could not be read",
+    "verdict": "types.Verdict",
+    "prefill": "types.Speed: the class of a prompt's speed",
+    "trap": "gpus.py: what to know of a card",
+    "fit": "commands/discover.py: the parts of a report",
+    "need": "catalogue.py: NEEDS",
+    "scan": "types.Scan",
     "setting": "config.py: SETTINGS (test_config)",
 }
 """Keys that are put together from a part that is known only when they are said."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from domicile.hardware import sample
 from tests.conftest import Visit, Visiting
 
 pytestmark = pytest.mark.anyio
@@ -20,7 +21,7 @@ def _chat(said: str, **more: Any) -> dict[str, Any]:
 
 
 def _install(visit: Visit, folder: Path, name: str = "polly") -> None:
-    (folder / f"{name}.gguf").write_bytes(b"GGUF....")
+    sample.write(folder / f"{name}.gguf", "Q8_0", sample.Shape(1), hollow=True)
     visit.house.library.add_file(folder / f"{name}.gguf")
 
 

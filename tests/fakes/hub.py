@@ -297,7 +297,9 @@ def _in_span(repo: Repo, span: str | None) -> bool:
 
 
 def _all_tags(repo: Repo) -> list[str]:
-    return [*repo.tags, f"license:{repo.licence}"]
+    """The Hub adds the format's tag by itself when it sees such files."""
+    seen = ["gguf"] if "gguf" not in repo.tags and any(path.endswith(".gguf") for path in repo.files) else []
+    return [*repo.tags, *seen, f"license:{repo.licence}"]
 
 
 def _moment(when: float) -> str:

@@ -188,7 +188,7 @@ def test_what_breaks_a_model_leaves_the_house_unharmed(open_house_process: Openi
     graine = Path("src/domicile/graine/graine.gguf").read_bytes()
     (tmp_path / "cut.gguf").write_bytes(graine[: len(graine) // 2])
     (tmp_path / "noise.gguf").write_bytes(b"GGUF" + os.urandom(5000))
-    for name, code in (("cut", "bad_model_file"), ("noise", "bad_model_file")):
+    for name, code in (("cut", "malformed"), ("noise", "malformed")):
         added = httpx2.post(f"{house.url}/domicile/models", json={"path": str(tmp_path / f"{name}.gguf")})
         assert added.status_code == 201
         refused = httpx2.post(f"{house.url}/domicile/models/{name}/wake", timeout=30)
@@ -197,7 +197,7 @@ def test_what_breaks_a_model_leaves_the_house_unharmed(open_house_process: Openi
 
 
 def test_a_model_that_needs_more_memory_than_it_may_take_says_so(open_house_process: Opening) -> None:
-    house = open_house_process(DOMICILE_ENGINE_MEMORY="200MB", DOMICILE_CONTEXT="4000000")
+    house = open_house_process(DOMICILE_ENGINE_MEMORY="45MB")
     refused = httpx2.post(f"{house.url}/domicile/models/graine/wake", timeout=30)
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "out_of_memory")
     assert httpx2.get(f"{house.url}/domicile/ps").json() == {"models": []}

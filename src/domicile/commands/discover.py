@@ -54,6 +54,8 @@ def _report(desk: Desk, found: Mapping[str, Any]) -> list[str]:
     if found["max_context"]:
         lines.append(say("fit.max_context", n=found["max_context"]))
     lines.append(f"{rate_text(desk, found['tokens_per_second'])}: {found['speed_why']}")
+    if found["prefill"]:
+        lines.append(say(f"prefill.{found['prefill']}"))
     lines += ["", *(f"- {reason}" for reason in found["why"])]
     if found["rules_of_thumb"]:
         lines += ["", say("fit.rules")]

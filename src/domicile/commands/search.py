@@ -55,6 +55,10 @@ async def search(desk: Desk, text: Sequence[str], fits: bool, **asked: Any) -> N
     ]
     heads = [say(f"head.{h}") for h in ("name", "parameters", "format", "licence", "downloads", "here")]
     desk.output.table(found, heads, rows, say("search.none"))
+    if found["filtered_out"]:
+        desk.output.tell(say("search.filtered", n=found["filtered_out"]))
+    if found["stale"] and not desk.output.as_json:
+        desk.output.tell(say("cache.stale", age=i18n.duration(lang, found["age_s"])))
     if found["cursor"] and not desk.output.as_json:
         desk.output.tell(say("search.go_on", cursor=found["cursor"]))
 
@@ -111,6 +115,8 @@ def show_variants(desk: Desk, found: Mapping[str, Any]) -> None:
     if desk.output.as_json:
         return
     desk.output.tell(f"\n{found['reason']['text']}")
+    if found["scan"] and found["scan"]["runs_code"]:
+        desk.output.tell(say("scan.runs_code", n=len(found["scan"]["runs_code"])))
     facts = [found["licence"], found["scan_text"], say("variants.gated") if found["gated"] else None]
     desk.output.tell(" · ".join(str(fact) for fact in facts if fact))
     desk.output.tell(say("variants.fetched", size=i18n.size(lang, found["fetched"]["bytes"])))

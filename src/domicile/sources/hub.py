@@ -162,7 +162,7 @@ class Hub:
             case _, "RevisionNotFound":
                 raise RevisionNotFound(name=repository)
             case _, "EntryNotFound":
-                raise FileNotOnHub(name=repository, path=answer.request.url.path.rsplit("/", 1)[-1])
+                raise FileNotOnHub(name=repository, path=answer.request.url.path.rsplit("/", 1)[-1], reason="gone")
             case 401, _ if "invalid" in message.lower() or (self._token and code != "RepoNotFound"):
                 raise TokenRefused(host=self._host)
             case ((401 | 404), _):

@@ -118,11 +118,9 @@ def reason_shown(reason: Reason, lang: str) -> dict[str, Any]:
 
 def sentence(reason: Reason, lang: str) -> str:
     """The words of a reason, wherever its family keeps them."""
-    for family in ("why.", "unknown.", ""):
-        text = i18n.say(lang, f"{family}{reason.key}", **reason.facts)
-        if text != f"{family}{reason.key}":
-            return text
-    return reason.key
+    if "." in reason.key:  # it names its family itself: unknown.ram, probe.refused, why.read
+        return i18n.say(lang, reason.key, **reason.facts)
+    return i18n.say(lang, f"why.{reason.key}", **reason.facts)
 
 
 def report_shown(report: FitReport, lang: str) -> dict[str, Any]:
