@@ -20,6 +20,7 @@ import openai
 import psutil
 import pytest
 
+from domicile.hardware import sample
 from tests.conftest import OpenHouse
 
 Opening = Callable[..., OpenHouse]
@@ -196,9 +197,11 @@ def test_what_breaks_a_model_leaves_the_house_unharmed(open_house_process: Openi
     assert httpx2.get(f"{house.url}/domicile/health").json() == {"status": "ok"}
 
 
-def test_a_model_that_needs_more_memory_than_it_may_take_says_so(open_house_process: Opening) -> None:
-    house = open_house_process(DOMICILE_ENGINE_MEMORY="45MB")
-    refused = httpx2.post(f"{house.url}/domicile/models/graine/wake", timeout=30)
+def test_a_model_that_needs_more_memory_than_it_may_take_says_so(open_house_process: Opening, tmp_path: Path) -> None:
+    sample.write(tmp_path / "large.gguf", "Q8_0", sample.Shape(10), hollow=True)
+    house = open_house_process(DOMICILE_ENGINE_MEMORY="150MB")
+    httpx2.post(f"{house.url}/domicile/models", json={"path": str(tmp_path / "large.gguf")})
+    refused = httpx2.post(f"{house.url}/domicile/models/large/wake", timeout=30)
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "out_of_memory")
     assert httpx2.get(f"{house.url}/domicile/ps").json() == {"models": []}
 
