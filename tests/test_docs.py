@@ -274,9 +274,9 @@ def test_the_layers_hold() -> None:
 @pytest.mark.parametrize(
     ("contract", "module", "line"),
     [
-        ("layers", "types.py", "from domicile import library"),
+        ("layers", "types.py", "from domicile import advice"),
         ("layers", "engines/llama.py", "from domicile.sources import hub"),
-        ("layers", "runner.py", "from domicile import library"),
+        ("layers", "runner.py", "from domicile import advice"),
         ("layers", "utils.py", "from domicile import errors"),
         ("light", "app.py", "import numpy"),
         ("binding", "engines/llama.py", "import xllamacpp"),
