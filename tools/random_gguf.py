@@ -587,10 +587,7 @@ def _spm(tokens: Tokens, seed: int) -> Vocabulary:
         pieces += [f"▁{word[:end]}" for end in range(1, len(word) + 1)]
     start = len(pieces)
     while len(listed) + len(pieces) < tokens.n_vocab * 2:
-        pieces += [
-            pieces[int(a)] + pieces[int(b)]
-            for a, b in rng.integers(0, min(len(pieces), 4 * start), (4096, 2))
-        ]
+        pieces += [pieces[int(a)] + pieces[int(b)] for a, b in rng.integers(0, min(len(pieces), 4 * start), (4096, 2))]
     for piece in pieces:
         if len(listed) < tokens.n_vocab and piece not in known and len(piece) <= 10:
             known.add(piece)
