@@ -113,7 +113,8 @@ def test_a_file_runs_where_it_lies(tmp_path: Path) -> None:
     ("words", "status", "in_english", "in_french"),
     [
         (["run", "grane", "hi"], 3, "Did you mean “graine”?", "Vouliez-vous dire « graine » ?"),
-        (["show", "nothing/here"], 3, "No model called", "Aucun modèle"),
+        (["show", "nothing/here"], 3, "or it is private", "ou il est privé"),
+        (["stop", "nothing/here"], 3, "No model called", "Aucun modèle"),
         (["pull", "org/nothing"], 3, "or it is private", "ou il est privé"),
         (["pull", "org/gated"], 5, "accept a licence", "accepter une licence"),
         (["pull", "org/gated:Q2_K"], 3, "It has: Q8_0", "Il a : Q8_0"),

@@ -71,6 +71,18 @@ class DomicileError(Exception):
         )
 
 
+def of_code(code: str, **facts: object) -> DomicileError | None:
+    """The error of a code, with its facts: for one that was kept, and is now shown in another language."""
+    below = DomicileError.__subclasses__()
+    while below:
+        kind = below.pop()
+        below += kind.__subclasses__()
+        error = kind(**facts)
+        if error.code == code:
+            return error
+    return None
+
+
 class BadInput(DomicileError):
     status = 400
     exit_code = 2

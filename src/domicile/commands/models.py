@@ -9,8 +9,10 @@ from typing import Any
 import click
 
 from domicile import i18n
+from domicile.commands.search import show_variants
 from domicile.errors import BadField
 from domicile.grammar import Desk, argument, command, model_argument, named, option
+from domicile.types import ModelRef
 
 
 @command("pull", argument("model"))
@@ -59,11 +61,17 @@ async def list_models(desk: Desk) -> None:
 
 @command("show", model_argument())
 async def show(desk: Desk, model: str) -> None:
-    from domicile.client import of_model
+    from domicile.client import HouseSaid, of_model
 
     say, lang = desk.output.say, desk.output.lang
     async with desk.house() as house:
-        found = await house.get(of_model(named(model)))
+        try:
+            found = await house.get(of_model(named(model)))
+        except HouseSaid as missing:
+            if missing.status != 404 or ModelRef.parse(model).kind != "hub":
+                raise
+            show_variants(desk, await house.get("/domicile/repository", model=model))
+            return
     awake = found["awake"]
     facts = {
         "name": found["name"],

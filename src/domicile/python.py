@@ -1,0 +1,163 @@
+"""Domicile from Python: `from domicile import Domicile`, and the house answers in this process or where it is open.
+
+One synchronous object over the same client as the command line: what it can do, the API can do. Errors are
+`domicile.errors.DomicileError` where the question itself is wrong, and `HouseSaid` where the house refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from domicile import i18n
+from domicile.client import Client, HouseSaid, connect
+from domicile.config import load
+from domicile.types import EMBEDDED, ModelRef
+
+T = TypeVar("T")
+_END = object()
+
+
+class Domicile:
+    """A house, as an object. Use it in a `with`, or call `close()`: models that it woke sleep then.
+
+    ::
+
+        with Domicile() as home:
+            print(home.fit("org/repo:Q4_K_M")["verdict_text"])
+            home.pull("org/repo:Q4_K_M")
+            print(home.chat("Bonjour", model="org/repo:Q4_K_M"))
+
+    Settings are those of the command line (`DOMICILE_HOME`, ...); keywords override them (`home=` is a path).
+    """
+
+    def __init__(self, *, home: str | Path | None = None, lang: str | None = None, **settings: Any) -> None:
+        import os
+
+        environ = {**os.environ, **({"DOMICILE_HOME": str(home)} if home is not None else {})}
+        self._lang = lang or i18n.of_environment()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="domicile", daemon=True)
+        self._thread.start()
+        self._house: AbstractAsyncContextManager[Client] = connect(load(environ, **settings), self._lang)
+        try:
+            self._client = self._wait(self._house.__aenter__())
+        except BaseException:
+            self._stop_loop()
+            raise
+
+    def __enter__(self) -> Domicile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the house; one opened here closes, and its models sleep."""
+        if self._loop.is_closed():
+            return
+        try:
+            self._wait(self._house.__aexit__(None, None, None))
+        finally:
+            self._stop_loop()
+
+    def _stop_loop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    # -- before a download --
+
+    def search(self, text: str = "", **filters: Any) -> dict[str, Any]:
+        """Models of the Hub. Filters are the query of `GET /domicile/search`: `format="gguf"`, `fits=True`,
+        `parameters_max="8B"`, `sort="likes"`, `limit=50`, `cursor=...`."""
+        return self._wait(self._client.get("/domicile/search", **_query(text=text, **filters)))
+
+    def recommended(self, need: str | None = None, organisation: str | None = None) -> list[dict[str, Any]]:
+        """Models we recommend, by need and by who made them."""
+        query = _query(need=need, organisation=organisation)
+        found: list[dict[str, Any]] = self._wait(self._client.get("/domicile/recommended", **query))["models"]
+        return found
+
+    def fit(self, model: str, **wish: Any) -> dict[str, Any]:
+        """Will it fit, how fast, and why: `context=8192`, `kv="q8_0"`, `slots=1`, `on="RTX 4090"`, `quick=True`.
+        Memory in bytes, speed as an interval of tokens a second."""
+        return self._wait(self._client.get("/domicile/fit", **_query(model=_located(model), **wish)))
+
+    def machine(self) -> dict[str, Any]:
+        """What this machine is, and what is free in it now."""
+        return self._wait(self._client.get("/domicile/machine"))
+
+    # -- models --
+
+    def models(self) -> list[dict[str, Any]]:
+        """The models that live here."""
+        found: list[dict[str, Any]] = self._wait(self._client.get("/domicile/models"))["models"]
+        return found
+
+    def pull(self, model: str, progress: Callable[[Mapping[str, Any]], None] | None = None) -> dict[str, Any]:
+        """Have a model here, verified; `progress` is called with each state of the job. Returns its last state."""
+
+        async def work() -> dict[str, Any]:
+            job = await self._client.post("/domicile/pull", {"model": model})
+            async for state in self._client.follow(job["id"]):
+                job = state
+                if progress is not None:
+                    progress(state)
+            return job
+
+        job = self._wait(work())
+        if job["status"] != "done":
+            raise HouseSaid(job["error"] or {"message": job["status"]}, 502)
+        return job
+
+    # -- talking --
+
+    def chat(self, said: str | Sequence[Mapping[str, Any]], model: str = EMBEDDED, **options: Any) -> str:
+        """The whole answer to a question, or to a conversation in OpenAI's shape; options are its API's
+        (`temperature`, `max_tokens`, `seed`, `stop`, `response_format`, ...)."""
+        return "".join(self.stream(said, model, **options))
+
+    def stream(self, said: str | Sequence[Mapping[str, Any]], model: str = EMBEDDED, **options: Any) -> Iterator[str]:
+        """The answer as it comes, piece by piece."""
+        messages = [{"role": "user", "content": said}] if isinstance(said, str) else list(said)
+        pieces = self._pieces({"model": model, "messages": messages, **options})
+        try:
+            while (piece := self._wait(_next(pieces))) is not _END:
+                yield str(piece)
+        finally:
+            self._wait(_close(pieces))
+
+    async def _pieces(self, body: Mapping[str, Any]) -> AsyncIterator[str]:
+        async for chunk in self._client.chat(body):
+            choices = chunk.get("choices") or [{}]
+            if text := (choices[0].get("delta") or {}).get("content"):
+                yield str(text)
+
+
+async def _next(pieces: AsyncIterator[str]) -> object:
+    return await anext(pieces, _END)
+
+
+async def _close(pieces: Any) -> None:
+    await pieces.aclose()
+
+
+def _query(**asked: Any) -> dict[str, str]:
+    said = {name: value for name, value in asked.items() if value is not None}
+    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in said.items()}
+
+
+def _located(model: str) -> str:
+    ref = ModelRef.parse(model)
+    return str(Path(ref.name).expanduser().absolute()) if ref.kind == "file" else model
