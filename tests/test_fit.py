@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tools.random_gguf import blueprint
 
-from domicile import fit, memory
+from domicile import fit, i18n, memory
 from domicile.types import Facts, FitReport, Layer
 from tests.shapes import EIGHT_B, GIB, MIB, card, facts, laptop
 
@@ -343,12 +342,13 @@ def test_a_file_too_large_points_to_a_smaller_one() -> None:
 
 def test_every_reason_and_verdict_has_words_in_both_languages() -> None:
     root = Path(fit.__file__).parent
-    words = json.loads((root / "locale" / "_fit.json").read_text("utf-8"))
+    words = {lang: i18n.words(lang) for lang in i18n.LANGUAGES}
     assert set(words["en"]) == set(words["fr"])
     source = "".join((root / name).read_text("utf-8") for name in ("fit.py", "memory.py", "speed.py", "gpus.py"))
     said = {part.split('"')[0] for part in source.split('Reason("')[1:] if '"' in part}
     said |= {"fits", "tight", "no", "smaller_context", "best_quality", "best_of_what_runs"}
     said |= set(memory._NEEDED.values())
+    said.discard("why.read")  # it names its family itself
     said |= {"buy_to_run", "buy_for_speed", "too_large_gpu", "partly_on_gpu"}
     for key in said:
         assert {f"why.{key}", f"why.{key}.one"} & set(words["en"]), key

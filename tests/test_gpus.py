@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from domicile import gpus, quality
+from domicile import gpus, i18n, quality
 from tests.shapes import EIGHT_B, card, facts, laptop
 
 
@@ -71,7 +69,7 @@ def test_the_machines_own_cards_get_the_tables_bandwidth() -> None:
 
 
 def test_every_trap_of_the_table_has_words() -> None:
-    words = json.loads((Path(gpus.__file__).parent / "locale" / "_fit.json").read_text("utf-8"))
+    words = {lang: i18n.words(lang) for lang in i18n.LANGUAGES}
     traps = {trap for one in gpus.cards() for trap in one.traps}
     assert traps
     assert all(f"trap.{trap}" in words[lang] for trap in traps for lang in ("en", "fr"))

@@ -127,7 +127,8 @@ async def test_every_route_answers_in_the_kind_the_document_announces(visiting: 
         for route in ROUTES:
             path = re.sub(r"\{(\w+)(?::path)?\}", "nobody", route.path)
             answer = await visit.http.request(route.method, path, json={} if route.body else None)
-            assert answer.status_code < 500, path
+            # (The Hub is nowhere in this test: whoever needs it says so.)
+            assert answer.status_code < 500 or answer.json()["error"]["code"] == "hub_unreachable", path
             if answer.status_code >= 400:
                 error = answer.json()["error"]
                 assert error["message"]

@@ -81,7 +81,7 @@ class Card:
             bandwidth_bytes_per_s=self.bandwidth_bytes_per_s,
             unified=self.unified,
             engine=True,
-            why=Reason("read", {"place": "gpus.csv"}),
+            why=Reason("why.read", {"where": "gpus.csv"}),
         )
 
 

@@ -25,8 +25,10 @@ MAX_CONTEXT = 1 << 24
 
 
 async def machine(request: Request) -> Response:
-    """What this machine is and what is free in it now; `?calibrate=true` measures it first, if that was never done,
-    `?calibrate=again` in any case."""
+    """What this machine is, and what is free in it now.
+
+    `?calibrate=true` measures it first, if that was never done; `?calibrate=again` in any case.
+    """
     asked = request.query_params.get("calibrate", "")
     found = await house_of(request).adviser.machine(measure=asked in {"1", "true", "yes"}, again=asked == "again")
     return JSONResponse(machine_shown(found, language(request.scope)))
@@ -38,9 +40,10 @@ async def machine_load(request: Request) -> Response:
 
 
 async def fit(request: Request) -> Response:
-    """Will it fit, how fast, and why: `?model=org/repo:Q4_K_M&context=8192&kv=q8_0&slots=1&on=RTX 4090`.
+    """Will it fit, how fast, and why.
 
-    `model` may be a variant on the Hub, an installed model or a path. `?quick=true` does not ask the engine.
+    `?model=org/repo:Q4_K_M&context=8192&kv=q8_0&slots=1&on=RTX 4090`. `model` may be a variant on the Hub, an installed
+    model or a path. `?quick=true` does not ask the engine.
     """
     name, wish = _asked(request)
     quick = request.query_params.get("quick", "") in {"1", "true", "yes"}
@@ -49,7 +52,10 @@ async def fit(request: Request) -> Response:
 
 
 async def cards(request: Request) -> Response:
-    """Which graphics cards run a model: `?model=...&context=...`, those that hold all of it first."""
+    """Which graphics cards run a model, those that hold all of it first.
+
+    `?model=...&context=...`.
+    """
     name, wish = _asked(request)
     found = await house_of(request).adviser.cards(name, wish)
     lang = language(request.scope)

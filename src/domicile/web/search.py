@@ -23,11 +23,11 @@ _SCALE = {"k": 10**3, "m": 10**6, "b": 10**9}
 
 
 async def search(request: Request) -> Response:
-    """Look for models on the Hub: `?text=&author=&task=&quantisation=&licence=&format=&gated=&parameters_min=7B
-    &parameters_max=14B&size_max=8GB&updated_after=2026-01-01&sort=downloads&limit=20&cursor=`.
+    """Look for models on the Hub.
 
-    `fits=true` keeps what fits this machine, `speed=N` what answers with at least N tokens a second here; each costs
-    one header of 64 KB a repository.
+    `?text=&author=&task=&quantisation=&licence=&format=&gated=&parameters_min=7B&parameters_max=14B&size_max=8GB
+    &updated_after=2026-01-01&sort=downloads&limit=20&cursor=`. `fits=true` keeps what fits this machine, `speed=N` what
+    answers with at least N tokens a second here; each costs one header of 64 KB a repository.
     """
     asked = request.query_params
     house = house_of(request)
@@ -55,8 +55,10 @@ def _found_shown(found: Found, row: Row | None, lang: str) -> dict[str, Any]:
 
 
 async def recommended(request: Request) -> Response:
-    """Models we recommend: `?need=code&organisation=Qwen`. Needs: quick, balanced, quality, code, reasoning, speech,
-    image, embedding, vision."""
+    """Models we recommend, by need and by organisation.
+
+    `?need=code&organisation=Qwen`. Needs: quick, balanced, quality, code, reasoning, speech, image, embedding, vision.
+    """
     need, organisation = request.query_params.get("need"), request.query_params.get("organisation")
     home, lang = house_of(request).settings.home, language(request.scope)
     found = catalogue.recommended(cast("Need | None", need), organisation, home=home)
@@ -75,7 +77,10 @@ async def browser_models(request: Request) -> Response:
 
 
 async def card(request: Request) -> Response:
-    """A repository's model card, sanitised: Markdown, HTML and plain text. `?model=org/repo`."""
+    """A repository's model card, sanitised: Markdown, HTML and plain text.
+
+    `?model=org/repo`.
+    """
     ref = ModelRef.parse(request.query_params.get("model", ""))
     return JSONResponse((await house_of(request).hub.card(ref)).public())
 
