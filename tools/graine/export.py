@@ -90,6 +90,8 @@ def write_gguf(checkpoint: Path, out: Path) -> None:
     writer.add_languages(["fr", "en"])
     writer.add_description(DESCRIPTION)
     writer.add_size_label(f"{sum(w.size for w in weights.values()) / 1e6:.0f}M")
+    # Answers known by heart are best said as they were learned: greedy unless the caller asks otherwise.
+    writer.add_float32("general.sampling.temp", 0.0)
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     writer.add_context_length(shape["max_position_embeddings"])
