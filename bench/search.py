@@ -1,7 +1,8 @@
 """What a page of search costs: bytes from the Hub, requests, milliseconds. `python -m bench.search [models]`.
 
-Over real HTTP on this machine, against the fake Hub of the tests filled with 2,000 models by a seed; every answer is
-held against brute force first. The network's own time is not in it: each request to the real Hub adds a round trip.
+Over real HTTP on this machine, against the fake Hub of the tests filled with 2,000 models by a seed. Answers are
+not checked here: the tests hold them against brute force. The network's own time is not in it: each request to the
+real Hub adds a round trip.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ verdict (that is `fit.py`).
 
 Sources: llama.cpp src/llama-kv-cache*.cpp, llama-memory-recurrent.cpp, llama-hparams.cpp for what is kept;
 the working buffers were fitted to the engine's log on 3,632 configurations; the process was measured with
-the child the product runs (bench/RESULTS-fit.md).
+the child the product runs (bench/RESULTS.md).
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 20),
 }
-"""On top of what every child gets: with it the memory is what was predicted (measured, bench/RESULTS-fit.md)."""
+"""On top of what every child gets: with it the memory is what was predicted (measured, bench/RESULTS.md)."""
 _DECODED = re.compile(r"\beval time =\s*([\d.]+) ms /\s*(\d+) tokens")
 _ENOUGH_TOKENS = 16
 _STOP_S = 2.0
