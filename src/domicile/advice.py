@@ -31,13 +31,15 @@ from domicile.types import Facts, FitReport, Hardware, Installed, ModelRef, Plan
 
 _HEADERS_KEPT = 256
 _AT_ONCE = 6
+_NOTABLE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What a person asks of a model: the launch it is judged for."""
 
-    context: int = fitting.DEFAULT_CONTEXT
+    context: int | None = None
+    """None: what is usual, or what the model was trained on when that is less."""
     kv_type: str = "f16"
     slots: int = 1
     on: str | None = None
@@ -201,24 +203,27 @@ class Adviser:
         report = self.report(known.facts, machine, wish)
         answer = None
         if ask_engine and wish.on is None and known.facts.format == "gguf" and report.gpu_layers == 0:
-            answer = await self._ask_engine(known, wish)
-            report = _corrected(report, answer)
+            answer = await self._ask_engine(known, report.context, wish)
+            report = self._corrected(report, answer, known.facts, machine, wish)
         judged = known.facts.format == "gguf" and report.verdict != "unknown"
         return Opinion(
             known,
             report,
             answer,
-            fitting.rules_of_thumb(known.facts, wish.context) if judged else (),
-            gpus.advise(known.facts, machine, context=wish.context) if judged and wish.on is None else None,
+            fitting.rules_of_thumb(known.facts, report.context) if judged else (),
+            gpus.advise(known.facts, machine, context=report.context, here=report)
+            if judged and wish.on is None
+            else None,
             self._past(known.name),
         )
 
-    def report(self, facts: Facts, machine: Hardware, wish: Wish) -> FitReport:
+    def report(self, facts: Facts, machine: Hardware, wish: Wish, extra_bytes: int = 0) -> FitReport:
         """The formula's report, narrowed by the runs seen on this machine."""
         return fitting.fit(
             facts,
             machine,
-            context=wish.context,
+            context=_context(wish, facts),
+            projector_bytes=extra_bytes,
             kv_type_k=wish.kv_type,
             kv_type_v=wish.kv_type,
             slots=wish.slots,
@@ -226,7 +231,7 @@ class Adviser:
             busy=_busy() if wish.on is None else None,
         )
 
-    async def _ask_engine(self, known: Known, wish: Wish) -> probe.ProbeAnswer:
+    async def _ask_engine(self, known: Known, context: int, wish: Wish) -> probe.ProbeAnswer:
         with tempfile.TemporaryDirectory(prefix="domicile-probe-") as folder:
             file = Path(folder) / "probe.gguf"
             try:
@@ -235,11 +240,34 @@ class Adviser:
                 return probe.ProbeAnswer(trouble=Reason("probe.refused", {"said": trouble.code}))
             return await probe.ask_engine(
                 file,
-                context=wish.context * wish.slots,
+                context=context * wish.slots,
                 slots=wish.slots,
                 kv_k=wish.kv_type,
                 kv_v=wish.kv_type,
             )
+
+    def _corrected(
+        self, report: FitReport, answer: probe.ProbeAnswer, facts: Facts, machine: Hardware, wish: Wish
+    ) -> FitReport:
+        """Where formula and engine differ the engine wins, in the verdict too, and the difference is said."""
+        if answer.trouble is not None:
+            return replace(report, why=(*report.why, Reason("engine_silent", {})))
+        if answer.kv_bytes is None or answer.compute_bytes is None or report.total_bytes is None:
+            return report
+        compute = answer.compute_bytes + (answer.output_bytes or 0)
+        kv, state = answer.kv_bytes, answer.state_bytes or 0
+        ours = (report.kv_bytes or 0) + (report.state_bytes or 0) + (report.compute_bytes or 0)
+        difference = kv + state + compute - ours
+        if difference >= _NOTABLE_BYTES:  # judged again with what the formula forgot
+            report = replace(self.report(facts, machine, wish, difference), projector_bytes=0)
+            reason = Reason("engine_differs", {"by": difference})
+        elif difference <= -_NOTABLE_BYTES:
+            report = replace(report, total_bytes=(report.total_bytes or 0) + difference)
+            reason = Reason("engine_differs_less", {"by": -difference})
+        else:
+            report = replace(report, total_bytes=(report.total_bytes or 0) + difference)
+            reason = Reason("engine_agrees", {})
+        return replace(report, kv_bytes=kv, state_bytes=state, compute_bytes=compute, why=(*report.why, reason))
 
     async def table(self, ref: ModelRef, wish: Wish) -> Table:
         """Every variant of a repository, for the price of one 64 KB range."""
@@ -251,7 +279,15 @@ class Adviser:
         smallest = min(models, key=lambda v: v.size_bytes)
         badge = await self._of_variant(repository, smallest, badge=True)
         facts = {v.label: replace(for_size(badge.facts, v.size_bytes), quantisation=v.quantisation) for v in models}
-        choice = fitting.best(facts, machine, context=wish.context)
+        choice = fitting.best(
+            facts,
+            machine,
+            context=_context(wish, badge.facts),
+            kv_type=wish.kv_type,
+            slots=wish.slots,
+            measured=self._measured() if wish.on is None else (),
+            busy=_busy() if wish.on is None else None,
+        )
         rows = tuple(
             Row(
                 v, choice.reports[v.label], quality.bits(v.label, facts[v.label]), quality.loss(v.label, facts[v.label])
@@ -277,7 +313,8 @@ class Adviser:
     async def cards(self, text: str, wish: Wish) -> tuple[gpus.Candidate, ...]:
         """Which cards of the table run this model."""
         known = await self.known(text)
-        return gpus.cards_for(known.facts, context=wish.context, kv_type_k=wish.kv_type, kv_type_v=wish.kv_type)
+        context = _context(wish, known.facts)
+        return gpus.cards_for(known.facts, context=context, kv_type_k=wish.kv_type, kv_type_v=wish.kv_type)
 
     async def launch(self, model: Installed) -> tuple[Plan, FitReport, Facts]:
         """How to wake a model of the library so that it takes what is predicted: the settings' context, or the
@@ -360,28 +397,9 @@ class _Remembered:
         return bytes(found)
 
 
-def _corrected(report: FitReport, answer: probe.ProbeAnswer) -> FitReport:
-    """Where formula and engine differ the engine wins, and the difference is said."""
-    if answer.trouble is not None:
-        return replace(report, why=(*report.why, Reason("engine_silent", {"said": answer.trouble.key})))
-    if answer.kv_bytes is None or answer.compute_bytes is None or report.total_bytes is None:
-        return report
-    compute = answer.compute_bytes + (answer.output_bytes or 0)
-    kv, state = answer.kv_bytes, answer.state_bytes or 0
-    ours = (report.kv_bytes or 0) + (report.state_bytes or 0) + (report.compute_bytes or 0)
-    difference = kv + state + compute - ours
-    if abs(difference) < 1 << 20:
-        reason = Reason("engine_agrees", {})
-    else:
-        reason = Reason("engine_differs" if difference > 0 else "engine_differs_less", {"by": abs(difference)})
-    return replace(
-        report,
-        kv_bytes=kv,
-        state_bytes=state,
-        compute_bytes=compute,
-        total_bytes=report.total_bytes + difference,
-        why=(*report.why, reason),
-    )
+def _context(wish: Wish, facts: Facts) -> int:
+    """The context that is judged."""
+    return wish.context or min(fitting.DEFAULT_CONTEXT, facts.context_length or fitting.DEFAULT_CONTEXT)
 
 
 def _for_engine(machine: Hardware) -> Hardware:

@@ -456,14 +456,34 @@ class Choice:
 
 
 def best(
-    variants: Mapping[str, Facts], hardware: Hardware, *, context: int = DEFAULT_CONTEXT, enough: float = 8.0
+    variants: Mapping[str, Facts],
+    hardware: Hardware,
+    *,
+    context: int = DEFAULT_CONTEXT,
+    kv_type: str = "f16",
+    slots: int = 1,
+    measured: Sequence[speed.Measured] = (),
+    busy: float | None = None,
+    enough: float = 8.0,
 ) -> Choice:
     """Which quantisation to recommend: the best quality that fits well and answers as fast as one reads.
 
     Quality is what `quality.py` says of each type; `enough` is in tokens a second. Where the speed is not
     known it does not count. Nothing above eight bits is recommended: it costs twice and nobody sees the gain.
     """
-    reports = {label: fit(facts, hardware, context=context) for label, facts in variants.items()}
+    reports = {
+        label: fit(
+            facts,
+            hardware,
+            context=context,
+            kv_type_k=kv_type,
+            kv_type_v=kv_type,
+            slots=slots,
+            measured=measured,
+            busy=busy,
+        )
+        for label, facts in variants.items()
+    }
     runs = [label for label, report in reports.items() if report.verdict in {"fits", "tight", "partly_on_gpu"}]
     if not runs:
         small = min(reports, key=lambda label: reports[label].total_bytes or 1 << 62, default=None)

@@ -278,14 +278,16 @@ def advise(
     hardware: Hardware,
     *,
     context: int = _fit.DEFAULT_CONTEXT,
+    here: FitReport | None = None,
     wish: float = READING_TOKENS_PER_SECOND,
     budget_usd: int | None = None,
 ) -> Advice:
     """GPU or CPU: is this machine enough for this model at `wish` tokens a second, and if not, what would be.
 
-    Cards with a trap that a home computer cannot take (passive cooling, two chips, a laptop's) are left out.
+    `here` is the report of this machine where it is known already (with its load and its past runs). Cards with a
+    trap that a home computer cannot take (passive cooling, two chips, a laptop's) are left out.
     """
-    here = _fit.fit(facts, hardware, context=context)
+    here = here or _fit.fit(facts, hardware, context=context)
     told = here.tokens_per_second
     facts_said: dict[str, object] = {
         "wish": round(wish),

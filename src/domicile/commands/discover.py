@@ -46,7 +46,7 @@ def _report(desk: Desk, found: Mapping[str, Any]) -> list[str]:
             say("fit.total", total=size("total_bytes"), available=size("available_bytes"), context=found["context"]),
         ]
         parts = ("weights", "kv", "state", "compute", "overhead", "checkpoint", "projector")
-        width = max(len(say(f"fit.{part}")) for part in parts)
+        width = max(len(say(f"fit.{part}")) for part in (*parts, "cache"))
         lines += [
             f"  {say(f'fit.{part}'):{width}}  {size(part + '_bytes'):>10}" for part in parts if found[part + "_bytes"]
         ]

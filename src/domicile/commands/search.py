@@ -55,6 +55,8 @@ async def search(desk: Desk, text: Sequence[str], fits: bool, **asked: Any) -> N
     ]
     heads = [say(f"head.{h}") for h in ("name", "parameters", "format", "licence", "downloads", "here")]
     desk.output.table(found, heads, rows, say("search.none"))
+    if found["unsuited"]:
+        desk.output.tell(say("search.unsuited", n=found["unsuited"]))
     if found["filtered_out"]:
         desk.output.tell(say("search.filtered", n=found["filtered_out"]))
     if found["stale"] and not desk.output.as_json:
@@ -103,7 +105,7 @@ def show_variants(desk: Desk, found: Mapping[str, Any]) -> None:
             ("* " if row["label"] == found["best"] else "  ") + row["label"],
             i18n.size(lang, row["size_bytes"]),
             f"{row['bits_per_weight']:.1f}",
-            f"{row['quality_loss']:.1%}" if row["quality_loss"] is not None else "?",
+            f"{row['quality_loss']:.1f} %" if row["quality_loss"] is not None else "?",
             bytes_text(lang, row["total_bytes"]),
             row["verdict_text"],
             rate_text(desk, row["tokens_per_second"]),

@@ -15,7 +15,6 @@ from starlette.responses import JSONResponse, Response
 from domicile import hardware, i18n, quality
 from domicile.advice import Opinion, Row, Wish
 from domicile.errors import BadField, MissingField
-from domicile.fit import DEFAULT_CONTEXT
 from domicile.gpus import Candidate
 from domicile.memory import KV_TYPES
 from domicile.types import Facts, FitReport, Hardware, ModelRef, Reason
@@ -98,7 +97,7 @@ def _asked(request: Request) -> tuple[str, Wish]:
     if kv not in KV_TYPES:
         raise BadField(field="kv", problem=kv[:40], reason="one_of", allowed=", ".join(KV_TYPES))
     wish = Wish(
-        context=_whole(query, "context", DEFAULT_CONTEXT, MAX_CONTEXT),
+        context=_whole(query, "context", 0, MAX_CONTEXT) or None,
         kv_type=kv,
         slots=_whole(query, "slots", 1, 256),
         on=query.get("on") or None,
