@@ -13,24 +13,27 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx2
 
 from domicile import __version__, engines, i18n
-from domicile.advice import Adviser
 from domicile.config import Settings
 from domicile.db import Database
 from domicile.download import check_room, fetch
 from domicile.engines import Awake, Engine, Launch
 from domicile.engines.llama import sweep
 from domicile.errors import BadName, DomicileError, NoLog
-from domicile.hardware.calibrate import threads_for
 from domicile.jobs import Jobs, Progress, Work
 from domicile.library import Library, folder_of, free_bytes
 from domicile.runner import Runner
 from domicile.sources.hub import Hub, choose
 from domicile.types import Facts, FitReport, Installed, Job, ModelRef, Repository, Variant
+
+if TYPE_CHECKING:
+    from domicile.advice import Adviser
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +58,17 @@ class House:
         self.jobs = Jobs(self._describe)
         self.runner = Runner(kinds, self.launch_of, settings.keep_alive)
         self.hub = Hub(settings, client)
-        self.adviser = Adviser(settings, database, self.library, self.hub, client)
         self._predicted: dict[str, tuple[FitReport, Facts]] = {}
         self.closing = asyncio.Event()
         """Set when the house begins to close: streams end by themselves."""
         self._client = client
+
+    @cached_property
+    def adviser(self) -> Adviser:
+        """The room that knows before a download. Made when somebody asks: half of our start-up would be its imports."""
+        from domicile.advice import Adviser
+
+        return Adviser(self.settings, self.database, self.library, self.hub, self._client)
 
     @property
     def lang(self) -> str:
@@ -143,6 +152,8 @@ class House:
 
     async def launch_of(self, model: Installed) -> Launch:
         """The settings a model is woken with: what was predicted is what is launched."""
+        from domicile.hardware.calibrate import threads_for
+
         plan, report, facts = await self.adviser.launch(model)
         self._predicted[model.name] = (report, facts)
         machine = await self.adviser.machine()

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from domicile import hardware, i18n, quality
-from domicile.advice import Opinion, Row, Wish
+from domicile import i18n
 from domicile.errors import BadField, MissingField
-from domicile.gpus import Candidate
-from domicile.memory import KV_TYPES
 from domicile.types import Facts, FitReport, Hardware, ModelRef, Reason
 from domicile.web.trouble import house_of, language
+
+# The rooms behind these routes are imported when one of them is asked: the other commands start without them.
+if TYPE_CHECKING:
+    from domicile.advice import Opinion, Row, Wish
+    from domicile.gpus import Candidate
 
 MAX_CONTEXT = 1 << 24
 
@@ -35,6 +37,8 @@ async def machine(request: Request) -> Response:
 
 async def machine_load(request: Request) -> Response:
     """What this machine is doing now."""
+    from domicile import hardware
+
     return JSONResponse(asdict(hardware.load()))
 
 
@@ -89,6 +93,9 @@ async def repository(request: Request) -> Response:
 
 
 def _asked(request: Request) -> tuple[str, Wish]:
+    from domicile.advice import Wish
+    from domicile.memory import KV_TYPES
+
     query = request.query_params
     name = query.get("model", "").strip()
     if not name:
@@ -182,6 +189,8 @@ def opinion_shown(opinion: Opinion, wish: Wish, lang: str) -> dict[str, Any]:
 
 def facts_shown(facts: Facts) -> dict[str, Any]:
     """What a file says of itself, without its tensors."""
+    from domicile import quality
+
     return {
         "format": facts.format,
         "architecture": facts.architecture,

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from domicile import catalogue, i18n
-from domicile.advice import Row, Wish
-from domicile.catalogue import Need
+from domicile import i18n
 from domicile.config import byte_count
 from domicile.errors import BadField
-from domicile.sources.hub_search import Found, Query, Sort
 from domicile.types import Format, ModelRef
 from domicile.web.discover import row_shown
 from domicile.web.trouble import house_of, language
+
+if TYPE_CHECKING:
+    from domicile.advice import Row
+    from domicile.catalogue import Need
+    from domicile.sources.hub_search import Found, Query, Sort
 
 _SCALE = {"k": 10**3, "m": 10**6, "b": 10**9}
 
@@ -29,6 +31,8 @@ async def search(request: Request) -> Response:
     &updated_after=2026-01-01&sort=downloads&limit=20&cursor=`. `fits=true` keeps what fits this machine, `speed=N` what
     answers with at least N tokens a second here; each costs one header of 64 KB a repository.
     """
+    from domicile.advice import Wish
+
     asked = request.query_params
     house = house_of(request)
     page = await house.hub.search(query_of(asked), asked.get("cursor") or None)
@@ -59,6 +63,8 @@ async def recommended(request: Request) -> Response:
 
     `?need=code&organisation=Qwen`. Needs: quick, balanced, quality, code, reasoning, speech, image, embedding, vision.
     """
+    from domicile import catalogue
+
     need, organisation = request.query_params.get("need"), request.query_params.get("organisation")
     home, lang = house_of(request).settings.home, language(request.scope)
     found = catalogue.recommended(cast("Need | None", need), organisation, home=home)
@@ -73,6 +79,8 @@ async def recommended(request: Request) -> Response:
 
 async def browser_models(request: Request) -> Response:
     """web-llm's own list of models for the browser (MLC)."""
+    from domicile import catalogue
+
     return JSONResponse({"models": [dict(record) for record in catalogue.webllm()]})
 
 
@@ -87,6 +95,8 @@ async def card(request: Request) -> Response:
 
 def query_of(asked: Mapping[str, str]) -> Query:
     """The filters of a search. Raises `BadField` naming the one that cannot be read."""
+    from domicile.sources.hub_search import Query
+
     gated = {"": None, "true": True, "false": False}.get(asked.get("gated", "").lower(), ...)
     if gated is ...:
         raise BadField(field="gated", problem=asked["gated"][:40], reason="flag")
