@@ -175,7 +175,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tokenizer", type=Path, default=Path("/tmp/graine/tokenizer.json"))
     parser.add_argument("--out", type=Path, default=Path("/tmp/graine/checkpoint"))
-    parser.add_argument("--steps", type=int, default=4500)
+    parser.add_argument("--steps", type=int, default=2800)
     parser.add_argument("--init", type=Path, help="go on from this folder instead of random weights")
     parser.add_argument("--rate", type=float, default=1.0, help="multiplies both learning rates")
     parser.add_argument("--batch-tokens", type=int, default=4096)
