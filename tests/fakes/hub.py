@@ -349,4 +349,6 @@ def served(app: Starlette) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True
+        thread.join(2)
+        server.force_exit = True  # an answer that never ends is still under way
         thread.join(10)
