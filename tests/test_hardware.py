@@ -444,9 +444,10 @@ def test_commands_have_deadlines_and_their_troubles_have_names() -> None:
     assert time.monotonic() - began < 10
 
 
-def test_this_very_machine_is_described_quickly_and_without_loading_the_engine(tmp_path: Path) -> None:
+def test_this_very_machine_is_described_without_loading_the_engine(tmp_path: Path) -> None:
     import psutil
 
+    sys.modules.pop("xllamacpp", None)  # another test of this process may have it
     found = hardware.detect(tmp_path)
     assert found.logical_cores == psutil.cpu_count()
     assert found.ram_bytes == psutil.virtual_memory().total
