@@ -293,3 +293,10 @@ def test_the_first_wish_that_is_a_language_of_ours_is_taken(wishes: tuple[str | 
 )
 def test_a_terminal_speaks_the_language_of_its_environment(environment: dict[str, str], chosen: str) -> None:
     assert i18n.of_environment(environment) == chosen
+
+
+def test_a_number_in_a_sentence_is_written_as_the_language_writes_it() -> None:
+    facts = {"physical": 2, "usable": 1.5}
+    assert "1,5" in i18n.say("fr", "machine.cores", **facts)
+    assert "1.5" in i18n.say("en", "machine.cores", **facts)
+    assert "2 usable" in i18n.say("en", "machine.cores", physical=2, usable=2.0)

@@ -74,6 +74,9 @@ class _Shown:
                 return number(self.lang, int(str(self.value)))
             case "duration":
                 return duration(self.lang, float(str(self.value)))
+        if isinstance(self.value, float):  # 1138.0 is 1138; a French decimal has a comma
+            text = f"{self.value:.10g}"
+            return text.replace(".", ",") if self.lang == "fr" else text
         return str(self.value)
 
 
