@@ -30,11 +30,23 @@ for number in range(int(sys.argv[3])):
     database.keep(f"{sys.argv[2]}-{number}", "x" * 200)
     print(f"{sys.argv[2]}-{number}", flush=True)
 """
+OPENER = """
+import sys
+from pathlib import Path
+from domicile.db import Database
+print("imported", flush=True)
+sys.stdin.readline()
+print(Database(Path(sys.argv[1])).set_aside)
+"""
 
 
 def _writer(path: Path, name: str, count: int) -> subprocess.Popen[str]:
+    return _python(WRITER, str(path), name, str(count))
+
+
+def _python(code: str, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(path), name, str(count)],
+        [sys.executable, "-c", code, *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -90,6 +102,25 @@ def test_several_writers_wait_for_each_other_and_none_sees_a_locked_database(tmp
     assert len(database.read("SELECT key FROM kept")) == 75
     database.close()
     assert list(tmp_path.glob("*.damaged-*")) == []
+
+
+@pytest.mark.parametrize("before", [None, b"not a database at all" * 100])
+def test_processes_that_open_it_at_the_same_moment_all_open_it(tmp_path: Path, before: bytes | None) -> None:
+    path = tmp_path / "domicile.db"
+    if before is not None:
+        path.write_bytes(before)
+    openers = [_python(OPENER, str(path)) for _ in range(4)]
+    for opener in openers:
+        assert opener.stdout is not None
+        assert opener.stdout.readline() == "imported\n"
+    for opener in openers:
+        assert opener.stdin is not None
+        opener.stdin.write("go\n")
+        opener.stdin.flush()
+    said = [opener.communicate(timeout=60) for opener in openers]
+    assert [complaint for _, complaint in said] == [""] * 4
+    aside = {word.strip() for word, _ in said} - {"None"}
+    assert aside == ({str(tmp_path / "domicile.db.damaged-1")} if before else set())
 
 
 def test_a_database_that_another_program_keeps_locked_is_never_set_aside(
