@@ -1,0 +1,241 @@
+"""Taking in what other tools have, where it lies: no byte is copied, and each content is one model.
+
+Knows how what the stores hold meets what the library has: what is new is offered, what is the same content is one more
+copy of a model that is here. Before a model is taken in, its header is read within bounds. Digests that a store
+announces are believed at first, and checked one file after the other while a house is open (`verify_next`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from domicile import formats, stores
+from domicile.config import Settings
+from domicile.contents import Contents
+from domicile.errors import DomicileError, NotAdoptable, RunsCode, UnknownFormat
+from domicile.library import Library
+from domicile.stores.found import Found
+from domicile.types import Copy, Facts, Installed
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A content that could be taken in, wherever it lies."""
+
+    found: Found
+    others: tuple[Found, ...] = ()
+    """The same content in other places."""
+    here: str | None = None
+    """The model of the library that has this content already: taking it in notes one more owner."""
+
+    @property
+    def id(self) -> str:
+        return f"{self.found.owner}/{self.found.title}"
+
+    @property
+    def every(self) -> tuple[Found, ...]:
+        return (self.found, *self.others)
+
+    def public(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "name": self.found.name,
+            "owners": list(dict.fromkeys(f.owner for f in self.every)),
+            "titles": [f"{f.owner}/{f.title}" for f in self.every],
+            "format": self.found.format,
+            "size_bytes": self.found.size_bytes,
+            "quantisation": self.found.quantisation,
+            "repository": self.found.repository,
+            "files": [p.name for p in self.found.files],
+            "place": str(self.found.root),
+            "here": self.here,
+            "runs_code": self.found.runs_code,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of one place of an offer."""
+
+    model: Installed
+    found: Found
+    new: bool
+    """False: the content was here, and has one more owner now."""
+
+    def public(self) -> dict[str, Any]:
+        return {"name": self.model.name, "id": f"{self.found.owner}/{self.found.title}", "new": self.new}
+
+
+class Adoption:
+    """One for a house."""
+
+    def __init__(self, settings: Settings, library: Library, contents: Contents) -> None:
+        self._settings = settings
+        self._library = library
+        self._contents = contents
+
+    async def offers(self, path: Path | None = None) -> list[Offer]:
+        """What could be taken in: from every store, or from a folder or a file that somebody names."""
+        if path is None:
+            found = await asyncio.to_thread(stores.scan, stores.here(self._settings))
+        else:
+            found = await asyncio.to_thread(stores.scan_path, path)
+        return await self._grouped(self._new(found))
+
+    def _new(self, found: Iterable[Found]) -> list[Found]:
+        """Without what the library has from that very place."""
+        models = self._library.list()
+        known = {(c.owner, str(c.root), c.title): c for m in models for c in m.copies}
+        files = {_identity(p) for m in models if m.source != "adopted" for p in m.files} - {None}
+        left = []
+        for one in found:
+            copy = known.get((one.owner, str(one.root), one.title))
+            ours = one.owner == stores.OWN and any(_identity(p) in files for p in one.files)
+            if not ours and (copy is None or copy.files != one.files):
+                left.append(one)
+        return left
+
+    async def _grouped(self, found: Sequence[Found]) -> list[Offer]:
+        """One offer a content. What looks the same is grouped; taking in makes sure."""
+        models = [m for m in self._library.list() if not m.missing]
+        for one in found:
+            for path, digest in zip(one.files, one.digests, strict=False):
+                if digest is not None:
+                    self._contents.hear(path, digest)
+        await asyncio.to_thread(self._contents.sample, _of_one_size(found, models))
+        offers: list[Offer] = []
+        for one in found:
+            place = next(
+                (i for i, o in enumerate(offers) if self._contents.alike(o.found.files, one.files)),
+                None,
+            )
+            if place is not None:
+                offers[place] = replace(offers[place], others=(*offers[place].others, one))
+                continue
+            here = next((m.name for m in models if self._contents.alike(m.files, one.files)), None)
+            offers.append(Offer(one, here=here))
+        return offers
+
+    async def named(self, wanted: str) -> Offer:
+        """The offer of an id, or of a name or a title that only one has. Raises `NotAdoptable`."""
+        offers = await self.offers()
+        said = wanted.strip().lower()
+        exact = [o for o in offers if said in {f"{f.owner}/{f.title}".lower() for f in o.every}]
+        loose = [o for o in offers if said in {s.lower() for f in o.every for s in (f.name, f.title)}]
+        for found in (exact, loose):
+            if len(found) == 1:
+                return found[0]
+        raise NotAdoptable(name=wanted[:200], n=len(offers))
+
+    async def take(self, offer: Offer) -> list[Taken]:
+        """Take in a content from every place it lies at.
+
+        Raises `RunsCode`, `Malformed`, `BadModelFile`.
+        """
+        return [await self._take_one(found) for found in offer.every]
+
+    async def _take_one(self, found: Found) -> Taken:
+        if found.runs_code:
+            raise RunsCode(file=found.files[0].name, kind="name")
+        facts = await _facts(found)
+        for path, digest in zip(found.files, found.digests, strict=False):
+            if digest is not None:
+                self._contents.announce(path, digest)
+        for model in self._library.list():
+            for files in _places(model):
+                if await self._contents.same(files, found.files):
+                    if found.owner != stores.OWN:
+                        self._library.add_copy(model.name, found.copy)
+                    return Taken(self._library.get(model.name), found, new=False)
+        return Taken(self._library.add(_entry(found, facts, self._library.free_name(found.name))), found, new=True)
+
+    def leavings(self, model: Installed) -> list[tuple[Path, Path]]:
+        """The files of other tools that would go with a model, each with its root."""
+        return [(path, copy.root) for copy in model.copies for path in stores.leavings(copy)]
+
+    # -- digests that were announced --
+
+    def unverified(self) -> list[tuple[Path, str]]:
+        """Files of adopted models whose announced digest nobody checked yet."""
+        waiting = []
+        for model in self._library.list():
+            for copy in model.copies:
+                for path in copy.files:
+                    known = self._contents.known(path)
+                    if known is not None and self._contents.verified(path) is None:
+                        waiting.append((path, known))
+        return waiting
+
+    async def verify_next(self) -> bool:
+        """Check one announced digest by reading the file. False when there is nothing left to check."""
+        waiting = self.unverified()
+        if not waiting:
+            return False
+        try:
+            await self._contents.verify(*waiting[0])
+        except (OSError, DomicileError):  # it went away meanwhile: the next look says so
+            return False
+        return True
+
+
+def _places(model: Installed) -> list[tuple[Path, ...]]:
+    """Every place whose files are there, without saying one twice."""
+    own = [] if model.missing else [model.files]
+    return list(dict.fromkeys([*own, *(c.files for c in model.copies if not c.missing)]))
+
+
+def _entry(found: Found, facts: Facts | None, name: str) -> Installed:
+    ours = found.owner == stores.OWN
+    copies: tuple[Copy, ...] = () if ours else (found.copy,)
+    return Installed(
+        name,
+        found.path,
+        found.format,
+        found.size_bytes,
+        "hub" if ours else "adopted",
+        files=found.files,
+        repository=found.repository,
+        revision=found.revision,
+        quantisation=found.quantisation or (facts.quantisation if facts else None),
+        licence=found.licence or (facts.licence if facts else None),
+        task=facts.task if facts else None,
+        digests=found.digests if any(found.digests) else (),
+        copies=copies,
+    )
+
+
+async def _facts(found: Found) -> Facts | None:
+    """What its header says, read within bounds; None for a kind that no reader knows. Raises `Malformed`."""
+    base = found.path if found.path.is_dir() else found.path.parent
+    sources: Mapping[str, formats.Source] = {
+        (p.relative_to(base).as_posix() if p.is_relative_to(base) else p.name): formats.LocalBytes(p)
+        for p in found.files
+    }
+    try:
+        return await formats.read(sources)
+    except UnknownFormat:
+        return None
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        at = path.stat()
+    except OSError:
+        return None
+    return at.st_dev, at.st_ino
+
+
+def _of_one_size(found: Sequence[Found], models: Sequence[Installed]) -> list[Path]:
+    """The files that share their size with another and are not the same file: only those need a look inside."""
+    by_size: dict[int, dict[tuple[int, int], Path]] = {}
+    for path in [p for f in found for p in f.files] + [p for m in models for p in m.files]:
+        try:
+            at = path.stat()
+        except OSError:
+            continue
+        by_size.setdefault(at.st_size, {})[(at.st_dev, at.st_ino)] = path
+    return [p for same in by_size.values() if len(same) > 1 for p in same.values()]

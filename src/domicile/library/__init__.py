@@ -1,0 +1,428 @@
+"""The models that live here: list, find, add, adopt, alias, pin, activate, remove.
+
+Knows the database's rows, the records beside the files (`domicile.json`, written first), and the files they speak of;
+a file removed by hand shows `missing`, never an error, and a model with a copy elsewhere is opened there. The
+embedded model is always here. Knows nothing of downloads (they end with `add`) nor of engines.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from domicile import records
+from domicile.config import Settings
+from domicile.db import Database
+from domicile.errors import (
+    BadModelFile,
+    BadName,
+    ModelFileMissing,
+    ModelNotFound,
+    NameTaken,
+    NoSuchAlias,
+    Pinned,
+)
+from domicile.library import rebuild, rows
+from domicile.types import EMBEDDED, Copy, Installed, ModelRef
+
+EMBEDDED_FILE = Path(__file__).parent.parent / "graine" / "graine.gguf"
+_ACTIVE = "active_model"
+_SECTIONS = "record."
+
+
+class Library:
+    """One for a house. Every change is on the disk when its method returns."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self._settings = settings
+        self._database = database
+        self.rebuilt = 0
+        """How many models were entered again, from the files alone, when the database was made."""
+        if database.new:
+            self.rebuilt = self._rebuild()
+        if database.read("SELECT 1 FROM removing LIMIT 1"):
+            self._finish_removing()
+
+    # -- reading --
+
+    def list(self) -> list[Installed]:
+        """Every model, the active one first, then by name."""
+        models = self._all()
+        chosen = self._database.kept(_ACTIVE)
+        active = chosen if any(m.name == chosen for m in models) else EMBEDDED
+        marked = [replace(m, active=m.name == active) for m in models]
+        return sorted(marked, key=lambda m: (not m.active, m.name.lower()))
+
+    def _all(self) -> Sequence[Installed]:
+        """Every model with what is marked on it, opened at the best place it has."""
+        read = self._database.read
+        wrong = frozenset(str(row["path"]) for row in read("SELECT path FROM contents WHERE state = 'wrong'"))
+        models = [_embedded(), *(rows.installed(row) for row in read("SELECT * FROM models"))]
+        return [rows.best_place(m, wrong) for m in self._marked(models, wrong)]
+
+    def _marked(self, models: Iterable[Installed], wrong: frozenset[str] = frozenset()) -> Iterator[Installed]:
+        read = self._database.read
+        aliases = rows.aliases_of(read("SELECT * FROM aliases ORDER BY alias"))
+        marks = {row["model"]: row for row in read("SELECT * FROM marks")}
+        copies: dict[str, tuple[Copy, ...]] = {}
+        for row in read("SELECT * FROM copies ORDER BY rowid"):
+            copies[row["model"]] = (*copies.get(row["model"], ()), rows.copy_of(row, wrong))
+        for model in models:
+            mark = marks.get(model.name)
+            yield replace(
+                model,
+                aliases=aliases.get(model.name, ()),
+                copies=copies.get(model.name, ()),
+                pinned=bool(mark and mark["pinned"]),
+                self_test=json.loads(mark["self_test"]) if mark and mark["self_test"] else None,
+            )
+
+    def get(self, name: str) -> Installed:
+        """The model of a name, as a person or a client gives it. Raises `ModelNotFound` with the nearest names.
+
+        A name is the model's own, an alias, or what another tool that has it calls it. `org/repo` means its only
+        installed variant; a quantisation is matched without regard to case; the tag `:latest`, which Ollama's
+        clients add to everything, is understood.
+        """
+        models = self.list()
+        said = name.strip()
+        wanted = {said.lower(), said.lower().removesuffix(":latest"), _canonical(said).lower()}
+        for model in models:
+            if model.name.lower() in wanted:
+                return model
+        for model in models:
+            if wanted & {a.lower() for a in model.aliases}:
+                return model
+        of_repository = [m for m in models if m.repository and m.repository.lower() in wanted]
+        if len(of_repository) == 1:
+            return of_repository[0]
+        elsewhere = [m for m in models if wanted & {c.title.lower().removesuffix(":latest") for c in m.copies}]
+        if len(elsewhere) == 1:
+            return elsewhere[0]
+        known = [n for m in models for n in (m.name, *m.aliases)]
+        nearest = _nearest(said, [m.name for m in of_repository] or known)
+        raise ModelNotFound(name=said[:200], nearest=nearest, reason="near" if nearest else None)
+
+    def active(self) -> Installed:
+        """The model a bare `domicile run` talks to: the last one activated that is still here, else the embedded."""
+        return next((m for m in self.list() if m.active and not m.missing), _embedded())
+
+    def ready(self, name: str) -> Installed:
+        """Like `get`, and the files are there and right. Raises `ModelFileMissing`, `BadModelFile`."""
+        model = self.get(name)
+        if model.missing:
+            raise ModelFileMissing(name=model.name, path=model.path.name)
+        if model.damaged:
+            raise BadModelFile(name=model.name, reason="digest")
+        return model
+
+    # -- changing --
+
+    def add(self, model: Installed) -> Installed:
+        """Enter a model whose files are whole, with the copies it has. The same name again replaces the entry."""
+        added = replace(model, added_at=model.added_at or time.time())
+        with self._changing(added.name) as w:
+            rows.insert(w, added)
+            for copy in added.copies:
+                rows.insert_copy(w, added.name, copy)
+        return added
+
+    def add_copy(self, name: str, copy: Copy) -> None:
+        """Note that another tool has the same content."""
+        with self._changing(name) as w:
+            rows.insert_copy(w, name, copy)
+
+    def add_file(self, path: Path) -> Installed:
+        """Enter a file where it lies, without copying it. Raises `BadModelFile` when it is no GGUF."""
+        path = path.expanduser().absolute()
+        try:
+            with path.open("rb") as opened:
+                magic = opened.read(4)
+        except (OSError, ValueError) as trouble:  # not there, a folder, not for us to read, a name no file can have
+            raise ModelFileMissing(name=path.name[:200], path=str(path)[:500]) from trouble
+        if magic != b"GGUF":
+            raise BadModelFile(name=path.name, reason="magic", problem=repr(magic))
+        for model in self.list():
+            if model.path == path:
+                return model
+        stem = "".join(c if c.isalnum() or c in "._-" else "-" for c in path.stem).strip(".-")[:80] or "model"
+        return self.add(Installed(self.free_name(stem), path, "gguf", path.stat().st_size, "file", files=(path,)))
+
+    def free_name(self, wish: str) -> str:
+        """The name wished for, or with a number when it is taken."""
+        taken = {n.lower() for m in self.list() for n in (m.name, *m.aliases)}
+        name, number = wish, 2
+        while name.lower() in taken:
+            name, number = f"{wish}-{number}", number + 1
+        return name
+
+    def used(self, name: str) -> None:
+        with self._database.write() as w:
+            w.execute("UPDATE models SET last_used_at = ? WHERE name = ?", (time.time(), name))
+
+    def activate(self, name: str) -> Installed:
+        """Make a model the one a bare `domicile run` talks to."""
+        model = self.ready(name)
+        with self._changing() as w:
+            w.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", (_ACTIVE, model.name))
+        return replace(model, active=True)
+
+    def alias(self, name: str, alias: str) -> Installed:
+        """Call a model by another name too. Raises `BadName`, `NameTaken`."""
+        model = self.get(name)
+        said = alias.strip()
+        if ModelRef.parse(said).kind != "house":
+            raise BadName(name=alias[:200], reason="form")
+        for other in self.list():
+            names_of = {n.lower() for n in (other.name, *other.aliases)}
+            if said.lower() in names_of and not (other.name == model.name and said.lower() != other.name.lower()):
+                raise NameTaken(name=said, by=other.name)
+        with self._changing(model.name) as w:
+            w.execute("INSERT OR REPLACE INTO aliases VALUES (?, ?)", (said, model.name))
+        return self.get(model.name)
+
+    def unalias(self, alias: str) -> Installed:
+        """Take an alias away. Raises `NoSuchAlias`."""
+        found = self._database.read("SELECT model FROM aliases WHERE alias = ?", alias.strip())
+        if not found:
+            raise NoSuchAlias(name=alias[:200])
+        with self._changing(found[0]["model"]) as w:
+            w.execute("DELETE FROM aliases WHERE alias = ?", (alias.strip(),))
+        return self.get(found[0]["model"])
+
+    def pin(self, name: str, pinned: bool) -> Installed:
+        """Keep a model: it is not removed, nor evicted, until it is unpinned."""
+        model = self.get(name)
+        self._mark(model.name, "pinned", int(pinned))
+        return self.get(model.name)
+
+    def tested(self, name: str, result: Mapping[str, Any] | None) -> None:
+        """Keep what a self-test found, whatever it says, as JSON."""
+        self._mark(self.get(name).name, "self_test", None if result is None else json.dumps(dict(result)))
+
+    def _mark(self, name: str, column: str, value: object) -> None:
+        assert column in {"pinned", "self_test"}
+        with self._changing(name) as w:
+            w.execute("INSERT OR IGNORE INTO marks (model) VALUES (?)", (name,))
+            w.execute(f"UPDATE marks SET {column} = ? WHERE model = ?", (value, name))  # noqa: S608 - one of two
+
+    def removable(self, name: str) -> Installed:
+        """Like `get`, and it may be removed. Raises `BadModelFile`, `Pinned`."""
+        model = self.get(name)
+        if model.source == "embedded":
+            raise BadModelFile(name=model.name, reason="embedded")
+        if model.pinned:
+            raise Pinned(name=model.name)
+        return model
+
+    def remove(self, name: str, also: Sequence[tuple[Path, Path]] = ()) -> int:
+        """Forget a model, and delete its files where they are ours. Returns the bytes that the disk has more.
+
+        `also` are files of other tools to delete with it, each with the root it must lie under: a person said so.
+        What a crash leaves is deleted at the next start. Raises `Pinned`.
+        """
+        model = self._stored(self.removable(name).name)
+        store = self._settings.models.resolve()
+        shared = {path for other in self._every() if other.name != model.name for path in other.files}
+        doomed = [(path, store) for path in model.files if path not in shared]
+        doomed += [(path, root.resolve()) for path, root in also if path not in shared]
+        with self._changing(model.name) as w:
+            for table, column in (("models", "name"), ("aliases", "model"), ("marks", "model"), ("copies", "model")):
+                w.execute(f"DELETE FROM {table} WHERE {column} = ?", (model.name,))  # noqa: S608 - the four above
+            for path, root in doomed:
+                if path.parent.resolve().is_relative_to(root):  # neither `..` nor a link leads out of it
+                    w.execute("INSERT OR REPLACE INTO removing VALUES (?, ?)", (str(path), str(root)))
+        return self._finish_removing()
+
+    def _finish_removing(self) -> int:
+        """Delete what was decided to be deleted, now or before a crash."""
+        freed = 0
+        wanted = {path for model in self._every() for path in model.files}
+        for row in self._database.read("SELECT * FROM removing"):
+            path, root = Path(row["path"]), Path(row["root"])
+            if path not in wanted and path.parent.resolve().is_relative_to(root):
+                with suppress(OSError):
+                    freed += _unlink(path)
+                    _drop_empty(path.parent.resolve(), root)
+            if path in wanted or not path.is_file():
+                with self._database.write() as w:
+                    w.execute("DELETE FROM removing WHERE path = ?", (row["path"],))
+        return freed
+
+    # -- records, and a damaged or lost database --
+
+    def _every(self) -> Sequence[Installed]:
+        """Every model as it was entered (`_all` may give the place of a copy)."""
+        return list(self._marked(rows.installed(row) for row in self._database.read("SELECT * FROM models")))
+
+    def _stored(self, name: str) -> Installed:
+        return next((m for m in self._every() if m.name == name), _embedded())
+
+    @contextmanager
+    def _changing(self, name: str | None = None) -> Iterator[sqlite3.Connection]:
+        """One transaction, and the records that it changes: they are on the disk before it is."""
+        with self._database.write() as w:
+            before = self._record_folder(name)
+            yield w
+            for folder in {self._settings.models, before, self._record_folder(name)}:
+                if folder is not None:
+                    self._write_record(folder)
+
+    def _record_folder(self, name: str | None) -> Path | None:
+        """Where a model's record is: beside its files in our store, else at the store's top."""
+        found = self._database.read("SELECT path FROM models WHERE name = ?", name) if name else []
+        return self._beside(Path(found[0]["path"])) if found else None
+
+    def _beside(self, path: Path) -> Path:
+        store = self._settings.models
+        try:
+            inside = path.parent.resolve().is_relative_to(store.resolve())
+        except OSError:
+            inside = False
+        return path.parent if inside and path.parent != store and ".." not in path.parts else store
+
+    def _write_record(self, folder: Path) -> None:
+        models = [m for m in self._every() if self._beside(m.path) == folder]
+        record: dict[str, Any] = {}
+        if folder == self._settings.models:
+            record = self._top()
+        if models:
+            record["models"] = [rows.recorded(m, folder) for m in models]
+        if not record and not folder.is_dir():
+            return
+        if record != {k: v for k, v in records.read(folder).items() if k != "version"}:
+            records.write(folder, record)
+
+    def _top(self) -> dict[str, Any]:
+        (embedded,) = self._marked([_embedded()])
+        marks = {"aliases": list(embedded.aliases), "pinned": embedded.pinned, "self_test": embedded.self_test}
+        said = {"active": self._database.kept(_ACTIVE), "embedded": {k: v for k, v in marks.items() if v}}
+        for row in self._database.read("SELECT * FROM kept WHERE key LIKE ?", f"{_SECTIONS}%"):
+            said[row["key"].removeprefix(_SECTIONS)] = json.loads(row["value"])
+        return {key: value for key, value in said.items() if value}
+
+    def keep_list(self, name: str, value: Sequence[Mapping[str, Any]]) -> None:
+        """Keep a small list that must survive the database (custom models): in the record at the store's top."""
+        with self._changing() as w:
+            w.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", (_SECTIONS + name, json.dumps(list(value))))
+
+    def kept_list(self, name: str) -> Sequence[dict[str, Any]]:
+        """What `keep_list` kept, also after the database was rebuilt."""
+        value = json.loads(self._database.kept(_SECTIONS + name) or "[]")
+        return [v for v in value if isinstance(v, dict)] if isinstance(value, list) else []
+
+    def _rebuild(self) -> int:
+        """Enter again everything that the records and the files of our folder say."""
+        store = self._settings.models
+        found = list(rebuild.recorded(store))
+        taken = {m.name.lower() for m in found} | {EMBEDDED}
+        for model in rebuild.by_place(store, {p for m in found for p in m.files}):
+            if model.name.lower() not in taken:
+                taken.add(model.name.lower())
+                found.append(model)
+        top = rebuild.kept(store)
+        embedded = top.pop("embedded", None)
+        marked = [*found, *_embedded_marks(embedded)]
+        if not marked and not top:
+            return 0
+        with self._database.write() as w:
+            for model in found:
+                rows.insert(w, replace(model, added_at=model.added_at or time.time()))
+            for model in marked:
+                for alias in model.aliases:
+                    w.execute("INSERT OR IGNORE INTO aliases VALUES (?, ?)", (alias, model.name))
+                for copy in model.copies:
+                    rows.insert_copy(w, model.name, copy)
+                if model.pinned or model.self_test is not None:
+                    test = None if model.self_test is None else json.dumps(dict(model.self_test))
+                    w.execute("INSERT OR REPLACE INTO marks VALUES (?, ?, ?)", (model.name, int(model.pinned), test))
+            for key, value in top.items():
+                if key == "active" and isinstance(value, str):
+                    w.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", (_ACTIVE, value))
+                elif isinstance(value, list):
+                    w.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", (_SECTIONS + key, json.dumps(value)))
+        return len(found)
+
+
+def _embedded_marks(said: object) -> list[Installed]:
+    if not isinstance(said, dict):
+        return []
+    aliases, test = said.get("aliases"), said.get("self_test")
+    return [
+        replace(
+            _embedded(),
+            aliases=tuple(a for a in aliases if isinstance(a, str)) if isinstance(aliases, list) else (),
+            pinned=said.get("pinned") is True,
+            self_test=test if isinstance(test, dict) else None,
+        )
+    ]
+
+
+def folder_of(settings: Settings, repository: str) -> Path:
+    """Where a repository's files live: real files under real names, `models/<org>/<repo>/`."""
+    return settings.models.joinpath(*repository.split("/"))
+
+
+def free_bytes(settings: Settings) -> int:
+    """Room on the disk that holds the house (its folder need not exist yet)."""
+    place = settings.home
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    return shutil.disk_usage(place).free
+
+
+def _embedded() -> Installed:
+    size = EMBEDDED_FILE.stat().st_size if EMBEDDED_FILE.is_file() else 0
+    return Installed(
+        EMBEDDED,
+        EMBEDDED_FILE,
+        "gguf",
+        size,
+        "embedded",
+        files=(EMBEDDED_FILE,),
+        quantisation="Q8_0",
+        licence="apache-2.0",
+        missing=size == 0,
+    )
+
+
+def _canonical(said: str) -> str:
+    """`hf.co/org/repo:q4_k_m` and `org/repo:Q4_K_M` are one name."""
+    try:
+        return str(ModelRef.parse(said))
+    except BadName:
+        return said
+
+
+def _nearest(said: str, known: Iterable[str]) -> str | None:
+    """The known name that looks most like the one typed, if one does; a part after the slash counts as well."""
+    by_key: dict[str, str] = {}
+    for name in known:
+        by_key[name.lower()] = name
+        by_key.setdefault(name.lower().rsplit("/", 1)[-1], name)
+    found = difflib.get_close_matches(said.lower(), by_key, n=1, cutoff=0.6)
+    return by_key[found[0]] if found else None
+
+
+def _unlink(path: Path) -> int:
+    """Delete a file; the bytes that the disk has more (none while another name of it stands)."""
+    if not path.is_file():
+        path.unlink(missing_ok=True)  # a link that leads nowhere
+        return 0
+    at = path.lstat()
+    path.unlink()
+    return at.st_size if at.st_nlink == 1 and not path.is_symlink() else 0
+
+
+def _drop_empty(folder: Path, top: Path) -> None:
+    while folder != top and folder.is_relative_to(top) and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent
