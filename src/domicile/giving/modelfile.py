@@ -62,7 +62,8 @@ def recipe(model: Installed, facts: Facts | None) -> Recipe:
     if known and "stop" not in parameters:
         parameters["stop"] = list(known.stop)
     system = kept.get("system")
-    return Recipe(template, family or None, system if isinstance(system, str) else None, parameters, model.licence)
+    licence = model.licence or (facts.licence if facts else None)
+    return Recipe(template, family or None, system if isinstance(system, str) else None, parameters, licence)
 
 
 def text(source: str, made: Recipe) -> str:

@@ -175,7 +175,7 @@ def from_record(said: object, folder: Path, *, anywhere: bool) -> Installed | No
         licence=_text(said, "licence"),
         added_at=float(added) if isinstance(added, (int, float)) and math.isfinite(added) else None,
         task=_text(said, "task"),
-        digests=tuple(digests) if all(d is None or isinstance(d, str) for d in digests) else (),
+        digests=tuple(digests) if any(digests) and all(d is None or isinstance(d, str) for d in digests) else (),
         aliases=tuple(a for a in aliases if isinstance(a, str)) if isinstance(aliases, list) else (),
         pinned=pinned,
         copies=_copies(said.get("copies")),
