@@ -10,15 +10,13 @@ from __future__ import annotations
 import difflib
 import json
 import shutil
-import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from domicile import records
 from domicile.config import Settings
 from domicile.db import Database
 from domicile.errors import (
@@ -30,12 +28,11 @@ from domicile.errors import (
     NoSuchAlias,
     Pinned,
 )
-from domicile.library import rebuild, rows
+from domicile.library import rows
+from domicile.library.shelf import ACTIVE, Shelf
 from domicile.types import EMBEDDED, Copy, Installed, ModelRef
 
 EMBEDDED_FILE = Path(__file__).parent.parent / "graine" / "graine.gguf"
-_ACTIVE = "active_model"
-_SECTIONS = "record."
 
 
 class Library:
@@ -44,10 +41,11 @@ class Library:
     def __init__(self, settings: Settings, database: Database) -> None:
         self._settings = settings
         self._database = database
+        self._shelf = Shelf(settings, database)
         self.rebuilt = 0
         """How many models were entered again, from the files alone, when the database was made."""
         if database.new:
-            self.rebuilt = self._rebuild()
+            self.rebuilt = self._shelf.rebuild()
         if database.read("SELECT 1 FROM removing LIMIT 1"):
             self._finish_removing()
 
@@ -56,7 +54,7 @@ class Library:
     def list(self) -> list[Installed]:
         """Every model, the active one first, then by name."""
         models = self._all()
-        chosen = self._database.kept(_ACTIVE)
+        chosen = self._database.kept(ACTIVE)
         active = chosen if any(m.name == chosen for m in models) else EMBEDDED
         marked = [replace(m, active=m.name == active) for m in models]
         return sorted(marked, key=lambda m: (not m.active, m.name.lower()))
@@ -66,24 +64,7 @@ class Library:
         read = self._database.read
         wrong = frozenset(str(row["path"]) for row in read("SELECT path FROM contents WHERE state = 'wrong'"))
         models = [_embedded(), *(rows.installed(row) for row in read("SELECT * FROM models"))]
-        return [rows.best_place(m, wrong) for m in self._marked(models, wrong)]
-
-    def _marked(self, models: Iterable[Installed], wrong: frozenset[str] = frozenset()) -> Iterator[Installed]:
-        read = self._database.read
-        aliases = rows.aliases_of(read("SELECT * FROM aliases ORDER BY alias"))
-        marks = {row["model"]: row for row in read("SELECT * FROM marks")}
-        copies: dict[str, tuple[Copy, ...]] = {}
-        for row in read("SELECT * FROM copies ORDER BY rowid"):
-            copies[row["model"]] = (*copies.get(row["model"], ()), rows.copy_of(row, wrong))
-        for model in models:
-            mark = marks.get(model.name)
-            yield replace(
-                model,
-                aliases=aliases.get(model.name, ()),
-                copies=copies.get(model.name, ()),
-                pinned=bool(mark and mark["pinned"]),
-                self_test=json.loads(mark["self_test"]) if mark and mark["self_test"] else None,
-            )
+        return [rows.best_place(m, wrong) for m in self._shelf.marked(models, wrong)]
 
     def get(self, name: str) -> Installed:
         """The model of a name, as a person or a client gives it. Raises `ModelNotFound` with the nearest names.
@@ -129,7 +110,7 @@ class Library:
     def add(self, model: Installed) -> Installed:
         """Enter a model whose files are whole, with the copies it has. The same name again replaces the entry."""
         added = replace(model, added_at=model.added_at or time.time())
-        with self._changing(added.name) as w:
+        with self._shelf.changing(added.name) as w:
             rows.insert(w, added)
             for copy in added.copies:
                 rows.insert_copy(w, added.name, copy)
@@ -137,7 +118,7 @@ class Library:
 
     def add_copy(self, name: str, copy: Copy) -> None:
         """Note that another tool has the same content."""
-        with self._changing(name) as w:
+        with self._shelf.changing(name) as w:
             rows.insert_copy(w, name, copy)
 
     def add_file(self, path: Path) -> Installed:
@@ -171,8 +152,8 @@ class Library:
     def activate(self, name: str) -> Installed:
         """Make a model the one a bare `domicile run` talks to."""
         model = self.ready(name)
-        with self._changing() as w:
-            w.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", (_ACTIVE, model.name))
+        with self._shelf.changing() as w:
+            w.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", (ACTIVE, model.name))
         return replace(model, active=True)
 
     def alias(self, name: str, alias: str) -> Installed:
@@ -185,7 +166,7 @@ class Library:
             names_of = {n.lower() for n in (other.name, *other.aliases)}
             if said.lower() in names_of and not (other.name == model.name and said.lower() != other.name.lower()):
                 raise NameTaken(name=said, by=other.name)
-        with self._changing(model.name) as w:
+        with self._shelf.changing(model.name) as w:
             w.execute("INSERT OR REPLACE INTO aliases VALUES (?, ?)", (said, model.name))
         return self.get(model.name)
 
@@ -194,7 +175,7 @@ class Library:
         found = self._database.read("SELECT model FROM aliases WHERE alias = ?", alias.strip())
         if not found:
             raise NoSuchAlias(name=alias[:200])
-        with self._changing(found[0]["model"]) as w:
+        with self._shelf.changing(found[0]["model"]) as w:
             w.execute("DELETE FROM aliases WHERE alias = ?", (alias.strip(),))
         return self.get(found[0]["model"])
 
@@ -210,7 +191,7 @@ class Library:
 
     def _mark(self, name: str, column: str, value: object) -> None:
         assert column in {"pinned", "self_test"}
-        with self._changing(name) as w:
+        with self._shelf.changing(name) as w:
             w.execute("INSERT OR IGNORE INTO marks (model) VALUES (?)", (name,))
             w.execute(f"UPDATE marks SET {column} = ? WHERE model = ?", (value, name))  # noqa: S608 - one of two
 
@@ -229,12 +210,13 @@ class Library:
         `also` are files of other tools to delete with it, each with the root it must lie under: a person said so.
         What a crash leaves is deleted at the next start. Raises `Pinned`.
         """
-        model = self._stored(self.removable(name).name)
+        asked = self.removable(name)
+        model = next(m for m in self._shelf.every() if m.name == asked.name)  # as entered: a copy is not ours to delete
         store = self._settings.models.resolve()
-        shared = {path for other in self._every() if other.name != model.name for path in other.files}
+        shared = {path for other in self._shelf.every() if other.name != model.name for path in other.files}
         doomed = [(path, store) for path in model.files if path not in shared]
         doomed += [(path, root.resolve()) for path, root in also if path not in shared]
-        with self._changing(model.name) as w:
+        with self._shelf.changing(model.name) as w:
             for table, column in (("models", "name"), ("aliases", "model"), ("marks", "model"), ("copies", "model")):
                 w.execute(f"DELETE FROM {table} WHERE {column} = ?", (model.name,))  # noqa: S608 - the four above
             for path, root in doomed:
@@ -245,7 +227,7 @@ class Library:
     def _finish_removing(self) -> int:
         """Delete what was decided to be deleted, now or before a crash."""
         freed = 0
-        wanted = {path for model in self._every() for path in model.files}
+        wanted = {path for model in self._shelf.every() for path in model.files}
         for row in self._database.read("SELECT * FROM removing"):
             path, root = Path(row["path"]), Path(row["root"])
             if path not in wanted and path.parent.resolve().is_relative_to(root):
@@ -257,113 +239,15 @@ class Library:
                     w.execute("DELETE FROM removing WHERE path = ?", (row["path"],))
         return freed
 
-    # -- records, and a damaged or lost database --
-
-    def _every(self) -> Sequence[Installed]:
-        """Every model as it was entered (`_all` may give the place of a copy)."""
-        return list(self._marked(rows.installed(row) for row in self._database.read("SELECT * FROM models")))
-
-    def _stored(self, name: str) -> Installed:
-        return next((m for m in self._every() if m.name == name), _embedded())
-
-    @contextmanager
-    def _changing(self, name: str | None = None) -> Iterator[sqlite3.Connection]:
-        """One transaction, and the records that it changes: they are on the disk before it is."""
-        with self._database.write() as w:
-            before = self._record_folder(name)
-            yield w
-            for folder in {self._settings.models, before, self._record_folder(name)}:
-                if folder is not None:
-                    self._write_record(folder)
-
-    def _record_folder(self, name: str | None) -> Path | None:
-        """Where a model's record is: beside its files in our store, else at the store's top."""
-        found = self._database.read("SELECT path FROM models WHERE name = ?", name) if name else []
-        return self._beside(Path(found[0]["path"])) if found else None
-
-    def _beside(self, path: Path) -> Path:
-        store = self._settings.models
-        try:
-            inside = path.parent.resolve().is_relative_to(store.resolve())
-        except OSError:
-            inside = False
-        return path.parent if inside and path.parent != store and ".." not in path.parts else store
-
-    def _write_record(self, folder: Path) -> None:
-        models = [m for m in self._every() if self._beside(m.path) == folder]
-        record: dict[str, Any] = {}
-        if folder == self._settings.models:
-            record = self._top()
-        if models:
-            record["models"] = [rows.recorded(m, folder) for m in models]
-        if not record and not folder.is_dir():
-            return
-        if record != {k: v for k, v in records.read(folder).items() if k != "version"}:
-            records.write(folder, record)
-
-    def _top(self) -> dict[str, Any]:
-        (embedded,) = self._marked([_embedded()])
-        marks = {"aliases": list(embedded.aliases), "pinned": embedded.pinned, "self_test": embedded.self_test}
-        said = {"active": self._database.kept(_ACTIVE), "embedded": {k: v for k, v in marks.items() if v}}
-        for row in self._database.read("SELECT * FROM kept WHERE key LIKE ?", f"{_SECTIONS}%"):
-            said[row["key"].removeprefix(_SECTIONS)] = json.loads(row["value"])
-        return {key: value for key, value in said.items() if value}
+    # -- small lists that must survive the database (custom models) --
 
     def keep_list(self, name: str, value: Sequence[Mapping[str, Any]]) -> None:
-        """Keep a small list that must survive the database (custom models): in the record at the store's top."""
-        with self._changing() as w:
-            w.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", (_SECTIONS + name, json.dumps(list(value))))
+        """Keep a list of JSON objects, in the database and in the record at the store's top."""
+        self._shelf.keep_list(name, value)
 
     def kept_list(self, name: str) -> Sequence[dict[str, Any]]:
         """What `keep_list` kept, also after the database was rebuilt."""
-        value = json.loads(self._database.kept(_SECTIONS + name) or "[]")
-        return [v for v in value if isinstance(v, dict)] if isinstance(value, list) else []
-
-    def _rebuild(self) -> int:
-        """Enter again everything that the records and the files of our folder say."""
-        store = self._settings.models
-        found = list(rebuild.recorded(store))
-        taken = {m.name.lower() for m in found} | {EMBEDDED}
-        for model in rebuild.by_place(store, {p for m in found for p in m.files}):
-            if model.name.lower() not in taken:
-                taken.add(model.name.lower())
-                found.append(model)
-        top = rebuild.kept(store)
-        embedded = top.pop("embedded", None)
-        marked = [*found, *_embedded_marks(embedded)]
-        if not marked and not top:
-            return 0
-        with self._database.write() as w:
-            for model in found:
-                rows.insert(w, replace(model, added_at=model.added_at or time.time()))
-            for model in marked:
-                for alias in model.aliases:
-                    w.execute("INSERT OR IGNORE INTO aliases VALUES (?, ?)", (alias, model.name))
-                for copy in model.copies:
-                    rows.insert_copy(w, model.name, copy)
-                if model.pinned or model.self_test is not None:
-                    test = None if model.self_test is None else json.dumps(dict(model.self_test))
-                    w.execute("INSERT OR REPLACE INTO marks VALUES (?, ?, ?)", (model.name, int(model.pinned), test))
-            for key, value in top.items():
-                if key == "active" and isinstance(value, str):
-                    w.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", (_ACTIVE, value))
-                elif isinstance(value, list):
-                    w.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", (_SECTIONS + key, json.dumps(value)))
-        return len(found)
-
-
-def _embedded_marks(said: object) -> list[Installed]:
-    if not isinstance(said, dict):
-        return []
-    aliases, test = said.get("aliases"), said.get("self_test")
-    return [
-        replace(
-            _embedded(),
-            aliases=tuple(a for a in aliases if isinstance(a, str)) if isinstance(aliases, list) else (),
-            pinned=said.get("pinned") is True,
-            self_test=test if isinstance(test, dict) else None,
-        )
-    ]
+        return self._shelf.kept_list(name)
 
 
 def folder_of(settings: Settings, repository: str) -> Path:
