@@ -40,7 +40,7 @@ run: setup ## open the house: where it is, and a first answer
 	$(BIN)/domicile serve --hello
 
 test: check setup-parity ## everything CI runs: format, lint, types, layers, docs, tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: setup-dev ## the same without the tests
 	$(BIN)/ruff format --check .
