@@ -54,7 +54,9 @@ def _report(desk: Desk, found: Mapping[str, Any]) -> list[str]:
         lines.append(f"  {say('fit.cache'):{width}}  {size('cache_bytes'):>10}")
     if found["max_context"]:
         lines.append(say("fit.max_context", n=found["max_context"]))
-    lines.append(i18n.labelled(lang, rate_text(desk, found["tokens_per_second"]), found["speed_why"]))
+    known = found["tokens_per_second"]["low"] is not None
+    rate = rate_text(desk, found["tokens_per_second"])
+    lines.append(i18n.labelled(lang, rate, found["speed_why"]) if known else found["speed_why"])
     if found["prefill"]:
         lines.append(say(f"prefill.{found['prefill']}"))
     lines += ["", *(f"- {reason}" for reason in found["why"])]
