@@ -105,7 +105,7 @@ class RangedBytes:
 
     def _check(self, answer: httpx2.Response, expected: str) -> None:
         """206 and the very range asked for, of the file first met: anything else is another file's bytes."""
-        if answer.status_code >= 400 and answer.status_code != httpx2.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+        if answer.status_code >= 400 and answer.status_code != httpx2.codes.RANGE_NOT_SATISFIABLE:
             self._judge(answer)
         if answer.status_code != httpx2.codes.PARTIAL_CONTENT:
             raise self._refused(f"status {answer.status_code}")
