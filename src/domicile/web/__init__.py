@@ -34,6 +34,8 @@ class Route:
     body: str | None = None
     gives: str = "application/json"
     status: int = 200
+    query: tuple[str, ...] = ()
+    """Names of what may follow a `?`; one that must be there ends with `!`."""
 
 
 async def front_door(request: Request) -> Response:
@@ -59,9 +61,9 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/domicile/models", api.models),
     Route("POST", "/domicile/models", api.add_model, "path", status=201),
     Route("POST", "/domicile/models/{name:path}/wake", api.wake, "wake"),
-    Route("POST", "/domicile/models/{name:path}/sleep", api.sleep),
+    Route("POST", "/domicile/models/{name:path}/sleep", api.sleep, query=("force",)),
     Route("POST", "/domicile/models/{name:path}/activate", api.activate),
-    Route("GET", "/domicile/models/{name:path}/log", api.log, gives="text/plain"),
+    Route("GET", "/domicile/models/{name:path}/log", api.log, gives="text/plain", query=("lines", "follow")),
     Route("GET", "/domicile/models/{name:path}/modelfile", library.modelfile),
     Route("POST", "/domicile/models/{name:path}/export", library.export, "export", status=202),
     Route("POST", "/domicile/models/{name:path}/aliases", library.alias, "alias", status=201),
@@ -69,8 +71,8 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/domicile/models/{name:path}/pin", library.pin),
     Route("DELETE", "/domicile/models/{name:path}/pin", library.unpin),
     Route("GET", "/domicile/models/{name:path}", api.model),
-    Route("DELETE", "/domicile/models/{name:path}", api.remove_model),
-    Route("GET", "/domicile/adoptable", library.adoptable),
+    Route("DELETE", "/domicile/models/{name:path}", api.remove_model, query=("force", "also_files")),
+    Route("GET", "/domicile/adoptable", library.adoptable, query=("path",)),
     Route("POST", "/domicile/adopt", library.adopt, "adopt", status=202),
     Route("GET", "/domicile/library/events", library.library_events, gives="text/event-stream"),
     Route("GET", "/domicile/ollama", neighbour.ollama),
@@ -78,15 +80,15 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/domicile/ollama/models/{name:path}", neighbour.ollama_model),
     Route("DELETE", "/domicile/ollama/models/{name:path}", neighbour.ollama_delete),
     Route("POST", "/domicile/ollama/pull", neighbour.ollama_pull, "pull", status=202),
-    Route("GET", "/domicile/resolve", api.resolve),
-    Route("GET", "/domicile/machine", discover.machine),
+    Route("GET", "/domicile/resolve", api.resolve, query=("name!",)),
+    Route("GET", "/domicile/machine", discover.machine, query=("calibrate",)),
     Route("GET", "/domicile/machine/load", discover.machine_load),
-    Route("GET", "/domicile/fit", discover.fit),
-    Route("GET", "/domicile/fit/cards", discover.cards),
-    Route("GET", "/domicile/repository", discover.repository),
-    Route("GET", "/domicile/repository/card", search.card),
-    Route("GET", "/domicile/search", search.search),
-    Route("GET", "/domicile/recommended", search.recommended),
+    Route("GET", "/domicile/fit", discover.fit, query=("model!", "context", "kv", "slots", "on", "quick")),
+    Route("GET", "/domicile/fit/cards", discover.cards, query=("model!", "context", "kv", "slots", "on")),
+    Route("GET", "/domicile/repository", discover.repository, query=("model!", "context", "kv", "slots", "on")),
+    Route("GET", "/domicile/repository/card", search.card, query=("model!",)),
+    Route("GET", "/domicile/search", search.search, query=search.FILTERS),
+    Route("GET", "/domicile/recommended", search.recommended, query=("need", "organisation")),
     Route("GET", "/domicile/browser-models", search.browser_models),
     Route("POST", "/domicile/pull", api.pull, "pull", status=202),
     Route("GET", "/domicile/jobs", api.jobs),
