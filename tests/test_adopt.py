@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from domicile.types import Installed
 from domicile.watch import Watch
 from tests.conftest import Visit, Visiting
 from tests.fakes import stores as fakes
@@ -275,3 +276,36 @@ async def test_a_watched_folder_tells_what_comes_and_what_goes(visiting: Visitin
         late = house.notices.follow(2)
         assert (await anext(late))[1]["kind"] == "back"
         await late.aclose()  # type: ignore[attr-defined]
+
+
+@pytest.mark.anyio
+async def test_what_a_tool_replaced_by_another_version_keeps_its_name_here(visiting: Visiting, person: Path) -> None:
+    root = person / ".ollama" / "models"
+    fakes.ollama(root, "tiny:1b", ONE)
+    async with visiting() as visit:
+        await _adopt(visit, all=True)
+        await visit.http.post("/domicile/models/tiny:1b/aliases", json={"alias": "petit"})
+        for blob in (root / "blobs").iterdir():
+            blob.unlink()
+        fakes.ollama(root, "tiny:1b", TWO)
+        assert (await _models(visit))["tiny:1b"]["missing"]
+        await _adopt(visit, all=True)
+        ((name, model),) = (await _models(visit)).items()
+        assert (name, model["missing"], model["aliases"]) == ("tiny:1b", False, ["petit"])
+        assert visit.house.library.ready("petit").path.read_bytes() == TWO
+
+
+@pytest.mark.anyio
+async def test_a_model_that_is_pulled_over_an_adopted_one_does_not_keep_its_copies(
+    visiting: Visiting, person: Path
+) -> None:
+    fakes.lmstudio(person / ".lmstudio" / "models", "org/tiny", {"tiny-Q4_K_M.gguf": ONE})
+    async with visiting() as visit:
+        await _adopt(visit, all=True)
+        place = visit.house.settings.models / "org" / "tiny" / "tiny-Q4_K_M.gguf"
+        place.parent.mkdir(parents=True)
+        place.write_bytes(TWO)
+        pulled = Installed("org/tiny:Q4_K_M", place, "gguf", len(TWO), "hub", (place,), "org/tiny")
+        assert visit.house.library.add(pulled).owners == ()
+        assert visit.house.library.get("org/tiny").copies == ()
+        assert (await visit.http.delete("/domicile/models/org/tiny")).json()["freed_bytes"] == len(TWO)

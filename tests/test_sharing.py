@@ -13,7 +13,7 @@ from domicile.python import Domicile
 from tests.fakes import stores as fakes
 from tests.fakes.gguf import gguf
 from tests.fakes.ollama import FakeOllama, running
-from tests.test_cli import domicile
+from tests.test_cli import GRAINE, domicile
 
 pytestmark = pytest.mark.slow
 ONE = gguf("one", licence="mit")
@@ -97,6 +97,12 @@ def test_a_model_is_given_to_ollama_and_ollama_is_managed(person: Path) -> None:
         assert domicile("ollama", "rm", "llama3.2:3b", "--yes", **environment).returncode == 0
         assert list(fake.models) == ["graine:fr"]
     assert "ollama serve" in domicile("ollama", "list").stderr
+
+
+def test_an_adopted_blob_answers_in_the_real_engine(person: Path) -> None:
+    fakes.ollama(person / ".ollama" / "models", "seed:latest", GRAINE.read_bytes())
+    domicile("adopt", "seed:latest")
+    assert domicile("run", "seed", "Bonjour").stdout.strip()
 
 
 def test_the_same_from_python(person: Path) -> None:

@@ -151,7 +151,15 @@ class Adoption:
                     if found.owner != stores.OWN:
                         self._library.add_copy(model.name, found.copy)
                     return Taken(self._library.get(model.name), found, new=False)
-        return Taken(self._library.add(_entry(found, facts, self._library.free_name(found.name))), found, new=True)
+        return Taken(self._library.add(_entry(found, facts, self._name_for(found))), found, new=True)
+
+    def _name_for(self, found: Found) -> str:
+        """A name that is free; or that of a model whose tool has replaced its content by this one."""
+        place = (found.owner, str(found.root), found.title)
+        for model in self._library.list():
+            if model.missing and any((c.owner, str(c.root), c.title) == place for c in model.copies):
+                return model.name
+        return self._library.free_name(found.name)
 
     def leavings(self, model: Installed) -> list[tuple[Path, Path]]:
         """The files of other tools that would go with a model, each with its root."""

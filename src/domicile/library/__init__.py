@@ -111,6 +111,9 @@ class Library:
         """Enter a model whose files are whole, with the copies it has. The same name again replaces the entry."""
         added = replace(model, added_at=model.added_at or time.time())
         with self._shelf.changing(added.name) as w:
+            before = w.execute("SELECT files FROM models WHERE name = ?", (added.name,)).fetchone()
+            if before is not None and json.loads(before["files"]) != [str(p) for p in added.files]:
+                w.execute("DELETE FROM copies WHERE model = ?", (added.name,))  # of what it was: it may be another now
             rows.insert(w, added)
             for copy in added.copies:
                 rows.insert_copy(w, added.name, copy)
@@ -213,7 +216,7 @@ class Library:
         asked = self.removable(name)
         model = next(m for m in self._shelf.every() if m.name == asked.name)  # as entered: a copy is not ours to delete
         store = self._settings.models.resolve()
-        shared = {path for other in self._shelf.every() if other.name != model.name for path in other.files}
+        shared = {path for other in self._shelf.every() if other.name != model.name for path in _files_of(other)}
         doomed = [(path, store) for path in model.files if path not in shared]
         doomed += [(path, root.resolve()) for path, root in also if path not in shared]
         with self._shelf.changing(model.name) as w:
@@ -227,13 +230,15 @@ class Library:
     def _finish_removing(self) -> int:
         """Delete what was decided to be deleted, now or before a crash."""
         freed = 0
-        wanted = {path for model in self._shelf.every() for path in model.files}
+        wanted = {path for model in self._shelf.every() for path in _files_of(model)}
+        store = self._settings.models.resolve()
         for row in self._database.read("SELECT * FROM removing"):
             path, root = Path(row["path"]), Path(row["root"])
             if path not in wanted and path.parent.resolve().is_relative_to(root):
                 with suppress(OSError):
                     freed += _unlink(path)
-                    _drop_empty(path.parent.resolve(), root)
+                    if root == store:  # the folders of other tools are theirs
+                        _drop_empty(path.parent.resolve(), root)
             if path in wanted or not path.is_file():
                 with self._database.write() as w:
                     w.execute("DELETE FROM removing WHERE path = ?", (row["path"],))
@@ -294,6 +299,11 @@ def _nearest(said: str, known: Iterable[str]) -> str | None:
         by_key.setdefault(name.lower().rsplit("/", 1)[-1], name)
     found = difflib.get_close_matches(said.lower(), by_key, n=1, cutoff=0.6)
     return by_key[found[0]] if found else None
+
+
+def _files_of(model: Installed) -> set[Path]:
+    """Its files at every place it lies."""
+    return {*model.files, *(path for copy in model.copies for path in copy.files)}
 
 
 def _unlink(path: Path) -> int:
