@@ -107,16 +107,20 @@ class Adoption:
                 if digest is not None:
                     self._contents.hear(path, digest)
         await asyncio.to_thread(self._contents.sample, _of_one_size(found, models))
+        ours: dict[object, list[Installed]] = {}
+        for model in models:
+            ours.setdefault(self._contents.likeness(model.files), []).append(model)
         offers: list[Offer] = []
+        places: dict[object, list[int]] = {}
         for one in found:
-            place = next(
-                (i for i, o in enumerate(offers) if self._contents.alike(o.found.files, one.files)),
-                None,
-            )
+            key = self._contents.likeness(one.files)
+            same = places.setdefault(key, [])
+            place = next((i for i in same if self._contents.alike(offers[i].found.files, one.files)), None)
             if place is not None:
                 offers[place] = replace(offers[place], others=(*offers[place].others, one))
                 continue
-            here = next((m.name for m in models if self._contents.alike(m.files, one.files)), None)
+            here = next((m.name for m in ours.get(key, ()) if self._contents.alike(m.files, one.files)), None)
+            same.append(len(offers))
             offers.append(Offer(one, here=here))
         return offers
 
@@ -146,7 +150,7 @@ class Adoption:
             if digest is not None:
                 self._contents.announce(path, digest)
         for model in self._library.list():
-            for files in _places(model):
+            for files in _places(model) if model.size_bytes == found.size_bytes else ():
                 if await self._contents.same(files, found.files):
                     if found.owner != stores.OWN:
                         self._library.add_copy(model.name, found.copy)
@@ -238,12 +242,12 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _of_one_size(found: Sequence[Found], models: Sequence[Installed]) -> list[Path]:
-    """The files that share their size with another and are not the same file: only those need a look inside."""
-    by_size: dict[int, dict[tuple[int, int], Path]] = {}
+    """The files that share their size with another: only those need a look inside."""
+    by_size: dict[int, list[Path]] = {}
     for path in [p for f in found for p in f.files] + [p for m in models for p in m.files]:
         try:
             at = path.stat()
         except OSError:
             continue
-        by_size.setdefault(at.st_size, {})[(at.st_dev, at.st_ino)] = path
-    return [p for same in by_size.values() if len(same) > 1 for p in same.values()]
+        by_size.setdefault(at.st_size, []).append(path)
+    return [p for same in by_size.values() if len(same) > 1 for p in same]

@@ -16,7 +16,7 @@ from pathlib import Path
 from domicile.config import Settings
 from domicile.stores import gpt4all, hf, llamacpp, loose, ollama, tree
 from domicile.stores.found import Found
-from domicile.stores.place import Where, folders, is_dir
+from domicile.stores.place import Where, folders, is_dir, look_again
 from domicile.types import Copy
 
 OWN = "house"
@@ -72,6 +72,7 @@ def recognised(root: Path) -> str:
 
 def scan(where: Where) -> list[Found]:
     """Everything that every store holds."""
+    look_again()
     return _unique(f for owner, root in places(where) for f in scan_one(owner, root))
 
 
@@ -83,6 +84,7 @@ def scan_one(owner: str, root: Path) -> Iterator[Found]:
 
 def scan_path(path: Path) -> list[Found]:
     """What a folder or a file that somebody names holds."""
+    look_again()
     if is_dir(path):
         root = path.resolve()
         return _unique(scan_one(recognised(root), root))

@@ -46,8 +46,10 @@ def scan(root: Path, owner: str = OWNER) -> Iterator[Found]:
         if found is None or commit is None:
             continue
         at = repo / "snapshots" / commit
-        sizes = {p: s for p, s in place.below(at, root).items() if _points_to_a_blob(at / p, repo)}
-        digests = {p: d for p in sizes if (d := _digest(at / p))}
+        here, blobs = place.below(at, root), (repo / "blobs").resolve()
+        blob_of = {p: _blob(at / p, blobs) for p in here}
+        sizes = {p: s for p, s in here.items() if blob_of[p] is not None}
+        digests = {p: name for p in sizes if _SHA256.fullmatch(name := blob_of[p] or "")}
         title = f"{found[1]}/{found[2]}"
         yield from models_in(Folder(owner, root, at, title, title, commit, digests), sizes)
 
@@ -61,18 +63,15 @@ def _commit(repo: Path, root: Path) -> str | None:
     return newest[-1].name if newest else None
 
 
-def _points_to_a_blob(path: Path, repo: Path) -> bool:
-    """A link of a snapshot may lead to a blob of its own repository, and nowhere else."""
+def _blob(path: Path, blobs: Path) -> str | None:
+    """The name of the blob that a file of a snapshot links to; empty for a file that is no link.
+
+    None for a link that leads anywhere but to a blob of its own repository.
+    """
     if not path.is_symlink():
-        return True
+        return ""
     target = path.resolve()
-    return target.parent == (repo / "blobs").resolve() and _BLOB.fullmatch(target.name) is not None
-
-
-def _digest(path: Path) -> str | None:
-    """The sha256 that the blob's name is, for files in LFS."""
-    name = path.resolve().name if path.is_symlink() else ""
-    return name if _SHA256.fullmatch(name) else None
+    return target.name if target.parent == blobs and _BLOB.fullmatch(target.name) else None
 
 
 def local_digests(folder: Path, root: Path) -> tuple[str | None, dict[str, str]]:

@@ -12,6 +12,7 @@ import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -74,12 +75,26 @@ def digest_in(said: object) -> str | None:
 def regular(path: Path, root: Path) -> os.stat_result | None:
     """A regular file under the root, itself or at the end of a link that stays there; None for anything else."""
     try:
-        if not path.resolve(strict=True).is_relative_to(root.resolve()):
-            return None
-        found = path.stat()
+        found = path.lstat()
+        real = _real(str(path.parent)) / path.name
+        if stat.S_ISLNK(found.st_mode):
+            real, found = path.resolve(strict=True), path.stat()
     except (OSError, ValueError, RuntimeError):
         return None
-    return found if stat.S_ISREG(found.st_mode) and found.st_size else None
+    if not stat.S_ISREG(found.st_mode) or not found.st_size:
+        return None
+    return found if real.is_relative_to(_real(str(root))) else None
+
+
+@lru_cache(maxsize=4096)
+def _real(folder: str) -> Path:
+    """Where a folder really is. Looked up once a scan: most of the cost of reading a large cache was this."""
+    return Path(folder).resolve()
+
+
+def look_again() -> None:
+    """Links may have changed since the last scan."""
+    _real.cache_clear()
 
 
 def small(path: Path, root: Path, limit: int = JSON_BYTES) -> bytes | None:
