@@ -135,35 +135,47 @@ class Adoption:
                 return found[0]
         raise NotAdoptable(name=wanted[:200], n=len(offers))
 
-    async def take(self, offer: Offer) -> list[Taken]:
-        """Take in a content from every place it lies at.
+    async def take(self, offers: Sequence[Offer]) -> tuple[list[Taken], list[tuple[Offer, DomicileError]]]:
+        """Take in contents from every place they lie at, all at once; and what was refused, with why.
 
-        Raises `RunsCode`, `Malformed`, `BadModelFile`.
+        Each is compared with what the library has and with those before it; then one transaction enters them.
         """
-        return [await self._take_one(found) for found in offer.every]
+        basket = _Basket(self._library.list())
+        refused: list[tuple[Offer, DomicileError]] = []
+        for offer in offers:
+            for found in offer.every:
+                try:
+                    await self._weigh(found, basket)
+                except DomicileError as error:
+                    refused.append((offer, error))
+                    break
+        self._contents.announce_all(
+            (path, digest)
+            for found, _ in basket.taken
+            for path, digest in zip(found.files, found.digests, strict=False)
+            if digest is not None
+        )
+        self._library.add_many(basket.new.values(), basket.copies)
+        models = {m.name: m for m in self._library.list()}
+        return [Taken(models[name], found, new=(found in basket.first)) for found, name in basket.taken], refused
 
-    async def _take_one(self, found: Found) -> Taken:
+    async def _weigh(self, found: Found, basket: _Basket) -> None:
+        """Put what was found in the basket: as a model of its own, or as one more copy of one.
+
+        Raises `RunsCode`, `Malformed`.
+        """
         if found.runs_code:
             raise RunsCode(file=found.files[0].name, kind="name")
         facts = await _facts(found)
         for path, digest in zip(found.files, found.digests, strict=False):
             if digest is not None:
-                self._contents.announce(path, digest)
-        for model in self._library.list():
-            for files in _places(model) if model.size_bytes == found.size_bytes else ():
+                self._contents.hear(path, digest)
+        for model in basket.models.get(found.size_bytes, ()):
+            for files in _places(model):
                 if await self._contents.same(files, found.files):
-                    if found.owner != stores.OWN:
-                        self._library.add_copy(model.name, found.copy)
-                    return Taken(self._library.get(model.name), found, new=False)
-        return Taken(self._library.add(_entry(found, facts, self._name_for(found))), found, new=True)
-
-    def _name_for(self, found: Found) -> str:
-        """A name that is free; or that of a model whose tool has replaced its content by this one."""
-        place = (found.owner, str(found.root), found.title)
-        for model in self._library.list():
-            if model.missing and any((c.owner, str(c.root), c.title) == place for c in model.copies):
-                return model.name
-        return self._library.free_name(found.name)
+                    basket.add_copy(model, found)
+                    return
+        basket.add(found, _entry(found, facts, basket.name_for(found)))
 
     def leavings(self, model: Installed) -> list[tuple[Path, Path]]:
         """The files of other tools that would go with a model, each with its root."""
@@ -192,6 +204,46 @@ class Adoption:
         except (OSError, DomicileError):  # it went away meanwhile: the next look says so
             return False
         return True
+
+
+class _Basket:
+    """What is about to be entered, beside what the library has."""
+
+    def __init__(self, models: Iterable[Installed]) -> None:
+        self.models: dict[int, list[Installed]] = {}
+        self.new: dict[str, Installed] = {}
+        self.copies: list[tuple[str, Copy]] = []
+        self.taken: list[tuple[Found, str]] = []
+        self.first: list[Found] = []
+        self._names: set[str] = set()
+        self._gone: dict[tuple[str, str, str], str] = {}
+        for model in models:
+            self.models.setdefault(model.size_bytes, []).append(model)
+            self._names |= {n.lower() for n in (model.name, *model.aliases)}
+            if model.missing:
+                self._gone |= {(c.owner, str(c.root), c.title): model.name for c in model.copies}
+
+    def name_for(self, found: Found) -> str:
+        """A name that is free; or that of a model whose tool has replaced its content by this one."""
+        known = self._gone.get((found.owner, str(found.root), found.title))
+        if known is not None:
+            return known
+        name, number = found.name, 2
+        while name.lower() in self._names:
+            name, number = f"{found.name}-{number}", number + 1
+        return name
+
+    def add(self, found: Found, model: Installed) -> None:
+        self.new[model.name] = model
+        self.models.setdefault(model.size_bytes, []).append(model)
+        self._names.add(model.name.lower())
+        self.first.append(found)
+        self.taken.append((found, model.name))
+
+    def add_copy(self, model: Installed, found: Found) -> None:
+        if found.owner != stores.OWN:
+            self.copies.append((model.name, found.copy))
+        self.taken.append((found, model.name))
 
 
 def _places(model: Installed) -> list[tuple[Path, ...]]:

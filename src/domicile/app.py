@@ -198,15 +198,11 @@ class House:
             offers = await self.adoption.offers(Path(str(path)) if path else None)
             if path and not offers:
                 raise NotAdoptable(name=str(path), n=0, reason="path")
-        taken, refused = [], []
-        for offer in offers:
-            try:
-                taken += await self.adoption.take(offer)
-            except DomicileError as error:
-                if len(offers) == 1:
-                    raise
-                refused.append({"id": offer.id, **self._describe(error)})
-        return {"adopted": [t.public() for t in taken], "refused": refused}
+        taken, refused = await self.adoption.take(offers)
+        if len(offers) == len(refused) == 1:
+            raise refused[0][1]
+        told = [{"id": offer.id, **self._describe(error)} for offer, error in refused]
+        return {"adopted": [t.public() for t in taken], "refused": told}
 
     def export(self, name: str, wanted: Mapping[str, object]) -> Job:
         """Give a model to Ollama: `{"as": ..., "via": "auto" | "link" | "api", "force": false}`."""

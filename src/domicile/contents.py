@@ -73,11 +73,17 @@ class Contents:
 
     def announce(self, path: Path, sha256: str) -> None:
         """Somebody who should know says so: believed until the file is read."""
-        row = self._row(path)
-        if row is None:
-            self._keep(path, path.stat(), sha256, "announced")
-        elif row[1] == "read" and row[0] != sha256:
-            self._keep(path, path.stat(), sha256, "wrong")
+        self.announce_all([(path, sha256)])
+
+    def announce_all(self, said: Iterable[tuple[Path, str]]) -> None:
+        """The same for several files, in one transaction."""
+        new = []
+        for path, sha256 in said:
+            row = self._row(path)
+            if row is None or (row[1] == "read" and row[0] != sha256):
+                with suppress(OSError):
+                    new.append((path, path.stat(), sha256, "announced" if row is None else "wrong"))
+        self._keep(*new)
 
     async def digest(self, path: Path, came: Callable[[int], None] | None = None) -> str:
         """The digest of what the file really holds; read now unless it was. `came` is told of the bytes read.
@@ -92,7 +98,8 @@ class Contents:
             found = await asyncio.to_thread(_sha256, path, _beside(came))
             if path.stat().st_mtime_ns == before.st_mtime_ns:
                 lied = row is not None and row[0] != found
-                self._keep(path, before, row[0] if row is not None else found, "wrong" if lied else "read")
+                kept = row[0] if row is not None else found
+                self._keep((path, before, kept, "wrong" if lied else "read"))
         except OSError as trouble:
             raise ModelFileMissing(name=path.name, path=str(path)) from trouble
         return found
@@ -158,11 +165,13 @@ class Contents:
             self._samples[key] = _sample(path, now.st_size)
         return self._samples[key]
 
-    def _keep(self, path: Path, at: os.stat_result, sha256: str, state: str) -> None:
+    def _keep(self, *told: tuple[Path, os.stat_result, str, str]) -> None:
+        if not told:
+            return
         with self._database.write() as w:
-            w.execute(
+            w.executemany(
                 "INSERT OR REPLACE INTO contents VALUES (?, ?, ?, ?, ?)",
-                (str(path), at.st_size, at.st_mtime_ns, sha256, state),
+                [(str(path), at.st_size, at.st_mtime_ns, sha256, state) for path, at, sha256, state in told],
             )
 
 

@@ -109,20 +109,22 @@ class Library:
 
     def add(self, model: Installed) -> Installed:
         """Enter a model whose files are whole, with the copies it has. The same name again replaces the entry."""
-        added = replace(model, added_at=model.added_at or time.time())
-        with self._shelf.changing(added.name) as w:
-            before = w.execute("SELECT files FROM models WHERE name = ?", (added.name,)).fetchone()
-            if before is not None and json.loads(before["files"]) != [str(p) for p in added.files]:
-                w.execute("DELETE FROM copies WHERE model = ?", (added.name,))  # of what it was: it may be another now
-            rows.insert(w, added)
-            for copy in added.copies:
-                rows.insert_copy(w, added.name, copy)
+        (added,) = self.add_many([model])
         return added
 
-    def add_copy(self, name: str, copy: Copy) -> None:
-        """Note that another tool has the same content."""
-        with self._shelf.changing(name) as w:
-            rows.insert_copy(w, name, copy)
+    def add_many(self, models: Iterable[Installed], copies: Iterable[tuple[str, Copy]] = ()) -> Sequence[Installed]:
+        """Enter several at once, and note what other tools have of these or of others by their names."""
+        added = [replace(m, added_at=m.added_at or time.time()) for m in models]
+        noted = [*((m.name, copy) for m in added for copy in m.copies), *copies]
+        with self._shelf.changing(*(m.name for m in added), *(name for name, _ in noted)) as w:
+            for model in added:
+                before = w.execute("SELECT files FROM models WHERE name = ?", (model.name,)).fetchone()
+                if before is not None and json.loads(before["files"]) != [str(p) for p in model.files]:
+                    w.execute("DELETE FROM copies WHERE model = ?", (model.name,))  # of what it was
+                rows.insert(w, model)
+            for name, copy in noted:
+                rows.insert_copy(w, name, copy)
+        return added
 
     def add_file(self, path: Path) -> Installed:
         """Enter a file where it lies, without copying it. Raises `BadModelFile` when it is no GGUF."""

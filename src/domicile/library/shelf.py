@@ -56,19 +56,18 @@ class Shelf:
         return list(self.marked(rows.installed(row) for row in self._database.read("SELECT * FROM models")))
 
     @contextmanager
-    def changing(self, name: str | None = None) -> Iterator[sqlite3.Connection]:
+    def changing(self, *names: str) -> Iterator[sqlite3.Connection]:
         """One transaction, and the records that it changes: they are on the disk before it is."""
         with self._database.write() as w:
-            before = self._record_folder(name)
+            folders = {self._settings.models, *self._record_folders(names)}
             yield w
-            for folder in {self._settings.models, before, self._record_folder(name)}:
-                if folder is not None:
-                    self._write_record(folder)
+            for folder in folders | self._record_folders(names):
+                self._write_record(folder)
 
-    def _record_folder(self, name: str | None) -> Path | None:
-        """Where a model's record is: beside its files in our store, else at the store's top."""
-        found = self._database.read("SELECT path FROM models WHERE name = ?", name) if name else []
-        return self._beside(Path(found[0]["path"])) if found else None
+    def _record_folders(self, names: Iterable[str]) -> set[Path]:
+        """Where the records of models are: beside their files in our store, else at the store's top."""
+        found = [self._database.read("SELECT path FROM models WHERE name = ?", name) for name in dict.fromkeys(names)]
+        return {self._beside(Path(row["path"])) for rows_ in found for row in rows_}
 
     def _beside(self, path: Path) -> Path:
         store = self._settings.models
