@@ -77,7 +77,7 @@ def test_pull_from_the_hub_then_run_use_show_and_remove(hub: FakeHub) -> None:
     assert pulled.returncode == 0
     assert json.loads(pulled.stdout)["result"]["name"] == "org/small-GGUF:Q8_0"
     store = Path(os.environ["DOMICILE_HOME"]) / "models" / "org" / "small-GGUF"
-    assert [p.name for p in store.iterdir()] == ["small-Q8_0.gguf"]
+    assert sorted(p.name for p in store.iterdir()) == ["domicile.json", "small-Q8_0.gguf"]
     assert domicile("run", "org/small-GGUF", "Bonjour").stdout.strip()
     shown = json.loads(domicile("show", "org/small-gguf:q8_0", "--json").stdout)
     assert (shown["repository"], shown["quantisation"], shown["source"]) == ("org/small-GGUF", "Q8_0", "hub")

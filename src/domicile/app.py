@@ -13,20 +13,21 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 
 from domicile import __version__, engines, i18n
 from domicile.answering import Answer, Ask, checked
 from domicile.config import Settings
+from domicile.contents import Contents
 from domicile.db import Database
 from domicile.download import check_room, fetch
 from domicile.engines import Awake, Engine, Launch
 from domicile.engines.llama import sweep
-from domicile.errors import BadName, DomicileError, NoLog
+from domicile.errors import BadName, DomicileError, NoLog, NotAdoptable
 from domicile.jobs import Jobs, Progress, Work
 from domicile.library import Library, folder_of, free_bytes
 from domicile.runner import Runner
@@ -34,7 +35,10 @@ from domicile.sources.hub import Hub, choose
 from domicile.types import Facts, FitReport, Installed, Job, ModelRef, Repository, Variant
 
 if TYPE_CHECKING:
+    from domicile.adopt import Adoption
     from domicile.advice import Adviser
+    from domicile.giving import Giving, Via
+    from domicile.watch import Notices
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,7 @@ class House:
         self.settings = settings
         self.database = database
         self.library = Library(settings, database)
+        self.contents = Contents(database)
         self.jobs = Jobs(self._describe)
         self.runner = Runner(kinds, self.launch_of, settings.keep_alive)
         self.hub = Hub(settings, client)
@@ -70,6 +75,33 @@ class House:
         from domicile.advice import Adviser
 
         return Adviser(self.settings, self.database, self.library, self.hub, self._client)
+
+    @cached_property
+    def adoption(self) -> Adoption:
+        """The room that takes in what other tools have."""
+        from domicile.adopt import Adoption
+
+        return Adoption(self.settings, self.library, self.contents)
+
+    @cached_property
+    def giving(self) -> Giving:
+        """The room that gives models to Ollama."""
+        from domicile.giving import Giving
+
+        return Giving(self.settings, self.contents)
+
+    @cached_property
+    def notices(self) -> Notices:
+        """What came and went in the folders of models."""
+        from domicile.watch import Notices
+
+        return Notices()
+
+    async def watch(self) -> None:
+        """Watch the folders of models for as long as the house is open."""
+        from domicile.watch import Watch
+
+        await Watch(self.settings, self.library, self.adoption, self.notices).run()
 
     @property
     def lang(self) -> str:
@@ -141,11 +173,59 @@ class House:
         async with self.session(ask.model, ask.keep_alive_s) as (model, awake), awake.ask(ask.path, ask.body) as reply:
             yield Answer(await checked(model.name, reply), model.name, "home")
 
-    async def remove(self, name: str, *, force: bool = False) -> tuple[Installed, int]:
-        """Put it to sleep, then forget it. Returns what it was, and the bytes freed."""
-        model = self.library.get(name)
+    async def remove(self, name: str, *, force: bool = False, also_files: bool = False) -> tuple[Installed, int]:
+        """Put it to sleep, then forget it. Returns what it was, and the bytes freed.
+
+        `also_files`: delete it from the other tools' folders too.
+        """
+        model = self.library.removable(name)
         await self.runner.sleep(model.name, force=force)
-        return model, self.library.remove(model.name)
+        also = self.adoption.leavings(model) if also_files else []
+        return model, self.library.remove(model.name, also)
+
+    def adopt(self, wanted: Mapping[str, object]) -> Job:
+        """Take in what other tools have: `{"models": [id, ...]}`, `{"path": absolute}` or `{"all": true}`."""
+        named = wanted.get("models")
+        said = ", ".join(map(str, named)) if isinstance(named, list) else str(wanted.get("path") or "*")
+        return self.jobs.start("adopt", said[:500], partial(self._adopt, wanted))
+
+    async def _adopt(self, wanted: Mapping[str, object], progress: Progress) -> Mapping[str, object]:
+        progress.step("adopt")
+        named, path = wanted.get("models"), wanted.get("path")
+        if isinstance(named, list):
+            offers = [await self.adoption.named(str(name)) for name in named]
+        else:
+            offers = await self.adoption.offers(Path(str(path)) if path else None)
+            if path and not offers:
+                raise NotAdoptable(name=str(path), n=0, reason="path")
+        taken, refused = await self.adoption.take(offers)
+        if len(offers) == len(refused) == 1:
+            raise refused[0][1]
+        told = [{"id": offer.id, **self._describe(error)} for offer, error in refused]
+        return {"adopted": [t.public() for t in taken], "refused": told}
+
+    def export(self, name: str, wanted: Mapping[str, object]) -> Job:
+        """Give a model to Ollama: `{"as": ..., "via": "auto" | "link" | "api", "force": false}`."""
+        model = self.library.ready(name)
+        return self.jobs.start("export", model.name, partial(self._export, {**wanted, "model": model.name}))
+
+    async def _export(self, wanted: Mapping[str, Any], progress: Progress) -> Mapping[str, object]:
+        model = self.library.ready(wanted["model"])
+        via: Via = wanted.get("via") or "auto"
+        force = bool(wanted.get("force"))
+        given = await self.giving.to_ollama(model, wanted.get("as"), progress, via=via, force=force)
+        return {**given.public(), "size_bytes": model.size_bytes}
+
+    def ollama_pull(self, name: str) -> Job:
+        """Have the running Ollama download a model."""
+        from domicile.giving import check_name
+
+        check_name(name)
+        return self.jobs.start("ollama_pull", name, partial(self._ollama_pull, {"model": name}))
+
+    async def _ollama_pull(self, wanted: Mapping[str, Any], progress: Progress) -> Mapping[str, object]:
+        await self.giving.pull(wanted["model"], progress)
+        return {"name": wanted["model"]}
 
     def log_of(self, name: str) -> Path:
         model = self.library.get(name)
@@ -231,6 +311,8 @@ async def open_house(settings: Settings, kinds: Mapping[str, Engine] | None = No
             if database.set_aside is not None:
                 sentence = i18n.say(house.lang, "house.set_aside", path=database.set_aside, n=len(house.library.list()))
                 print(sentence, file=sys.stderr)
+            elif house.library.rebuilt:
+                print(i18n.say(house.lang, "house.rebuilt", n=house.library.rebuilt), file=sys.stderr)
             try:
                 yield house
             finally:
@@ -262,4 +344,6 @@ def _from_hub(repository: Repository, variant: Variant, files: list[Path]) -> In
         revision=repository.commit,
         quantisation=variant.quantisation,
         licence=repository.licence,
+        task=repository.task,
+        digests=tuple(f.sha256 for f in variant.files),
     )

@@ -13,20 +13,25 @@ An error knows its code, its HTTP status, the exit status of the command line an
     ├── NotFound                  404
     │   ├── ModelNotFound  JobNotFound  RouteNotFound  NoLog  CardNotFound
     │   ├── RepositoryNotFound  RevisionNotFound  FileNotOnHub  NoSuchVariant  NothingToRun
+    │   ├── NotAdoptable  NotInOllama  NoSuchAlias
     │   └── ModelFileMissing      409  the library knows it, the disk does not
     ├── Refused                   403  the guard said no
     │   ├── HostRefused  OriginRefused
+    │   ├── OllamaElsewhere            the Ollama that is named is not on this machine
+    │   ├── NameTaken  Pinned     409
     │   └── KeyRequired           401
     ├── SourceTrouble             502  the place models come from
     │   ├── HubUnreachable  HubAnswer
     │   ├── HubBusy               503
     │   ├── TokenRefused          401
     │   ├── Gated                 403
+    │   ├── OllamaSilent  OllamaSaid   a running Ollama
     │   ├── RangeRefused               a part was asked for, something else came
     │   └── CorruptDownload            what came is not what was announced; nothing was kept
     ├── FormatTrouble             422  what a model's files say of themselves cannot be used
     │   ├── Malformed                  a header that lies, contradicts itself or is cut (file, problem)
     │   ├── UnknownFormat              no reader knows these files
+    │   ├── NotExportable              the other tool cannot read this format
     │   └── RunsCode                   a format that can run a program when it is opened: never opened
     ├── DiskTrouble               507
     │   ├── NoRoom
@@ -145,6 +150,15 @@ class NothingToRun(NotFound): ...
 class CardNotFound(NotFound): ...
 
 
+class NotAdoptable(NotFound): ...
+
+
+class NotInOllama(NotFound): ...
+
+
+class NoSuchAlias(NotFound): ...
+
+
 class ModelFileMissing(NotFound):
     status = 409
 
@@ -158,6 +172,17 @@ class HostRefused(Refused): ...
 
 
 class OriginRefused(Refused): ...
+
+
+class OllamaElsewhere(Refused): ...
+
+
+class NameTaken(Refused):
+    status = 409
+
+
+class Pinned(Refused):
+    status = 409
 
 
 class KeyRequired(Refused):
@@ -187,6 +212,12 @@ class Gated(SourceTrouble):
     status = 403
 
 
+class OllamaSilent(SourceTrouble): ...
+
+
+class OllamaSaid(SourceTrouble): ...
+
+
 class RangeRefused(SourceTrouble): ...
 
 
@@ -205,6 +236,9 @@ class UnknownFormat(FormatTrouble): ...
 
 
 class RunsCode(FormatTrouble): ...
+
+
+class NotExportable(FormatTrouble): ...
 
 
 class DiskTrouble(DomicileError):

@@ -262,6 +262,35 @@ class Repository:
 
 
 @dataclass(frozen=True, slots=True)
+class Copy:
+    """The same content in another tool's folder: that tool owns the files, we only know where they are."""
+
+    owner: str
+    """Which tool: `ollama`, `huggingface`, `lmstudio`, `llamacpp`, `gpt4all`, or `folder`."""
+    title: str
+    """What the model is called there."""
+    root: Path
+    """The top of that tool's store."""
+    path: Path
+    """What an engine opens: a file, or the folder of a model made of several."""
+    files: tuple[Path, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What the tool keeps beside the weights: `template`, `system`, `parameters`, `licence`."""
+    missing: bool = False
+    damaged: bool = False
+    """Its bytes are not those its digest announces."""
+
+    def public(self) -> dict[str, Any]:
+        return {
+            "owner": self.owner,
+            "title": self.title,
+            "missing": self.missing,
+            "damaged": self.damaged,
+            "settings": dict(self.settings),
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Installed:
     """A model that lives here."""
 
@@ -270,7 +299,8 @@ class Installed:
     """What the engine opens: the file, or the first shard."""
     format: str
     size_bytes: int
-    source: Literal["embedded", "hub", "file"]
+    source: Literal["embedded", "hub", "file", "adopted"]
+    """`adopted`: in another tool's folder, used where it lies."""
     files: tuple[Path, ...] = ()
     """Every file of it, absolute; the ones in our store are ours to delete."""
     repository: str | None = None
@@ -281,6 +311,24 @@ class Installed:
     last_used_at: float | None = None
     missing: bool = False
     active: bool = False
+    task: str | None = None
+    """The Hub's name of what it does, where its files say it."""
+    digests: tuple[str | None, ...] = ()
+    """The sha256 of each file, where it is known; as many as files, or none."""
+    aliases: tuple[str, ...] = ()
+    pinned: bool = False
+    """Kept: not removed nor evicted until it is unpinned."""
+    copies: tuple[Copy, ...] = ()
+    """The same content elsewhere: who else owns it."""
+    damaged: bool = False
+    """Its bytes are not those its digest announces."""
+    self_test: Mapping[str, Any] | None = None
+    """What the last self-test found."""
+
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """Every other tool that has it now, once each."""
+        return tuple(dict.fromkeys(c.owner for c in self.copies if not c.missing))
 
     def public(self) -> dict[str, Any]:
         """As the API shows it. The path stays inside: a page has no business with it."""
@@ -298,6 +346,13 @@ class Installed:
             "last_used_at": self.last_used_at,
             "missing": self.missing,
             "active": self.active,
+            "task": self.task,
+            "aliases": list(self.aliases),
+            "pinned": self.pinned,
+            "owners": list(self.owners),
+            "copies": [c.public() for c in self.copies],
+            "damaged": self.damaged,
+            "self_test": dict(self.self_test) if self.self_test is not None else None,
         }
 
 
