@@ -108,9 +108,9 @@ class Spans:
             return None
         left = victim.end - victim.claimed
         others = [s.rate(now) for s in self.active if s is not victim]
-        mine = max([self._usual, victim.rate(now), *others])
+        mine = max(1.0, self._usual, victim.rate(now), *others)
         keep = 0 if eta == float("inf") else int(left * victim.rate(now) / (victim.rate(now) + mine))
-        if left <= 0 or (left - keep) / max(mine, 1.0) + _STEAL_COST_S > eta:
+        if left <= 0 or (left - keep) / mine + _STEAL_COST_S > eta:
             return None
         start, end = victim.claimed + keep, victim.end
         victim.end = start
