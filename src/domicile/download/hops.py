@@ -47,15 +47,15 @@ def follow(
     said: dict[str, str] = {}
     check(origin, origin)
     for _ in range(MOST_HOPS + 1):
-        sent = headers if _same(origin, here) else _public(headers)
+        sent = headers if same_origin(origin, here) else _public(headers)
         with client.stream("GET", here, headers={**sent, **extra}, extensions=extensions) as answer:
-            if _same(origin, here):
+            if same_origin(origin, here):
                 said |= {k.lower(): v for k, v in answer.headers.items()}
                 said |= {f"link:{name}": link.get("url", "") for name, link in answer.links.items() if name}
             onward = answer.headers.get("Location", "")
             if answer.status_code not in _REDIRECTS or not onward:
                 answer.history = past
-                yield answer, Place(here, sent, said, _same(origin, here))
+                yield answer, Place(here, sent, said, same_origin(origin, here))
                 return
         past.append(answer)
         here = _parsed(str(here), onward)
@@ -72,7 +72,7 @@ def check(origin: httpx2.URL, to: httpx2.URL) -> None:
         raise RedirectRefused(host=origin.host, to=str(to)[:120], reason="form")
     if to.scheme == "http" and not (_is_loopback(to.host) and _is_loopback(origin.host) and origin.scheme == "http"):
         raise RedirectRefused(host=origin.host, to=to.host, reason="plain")
-    if not _same(origin, to) and _is_private(to.host) and not _is_private(origin.host):
+    if not same_origin(origin, to) and _is_private(to.host) and not _is_private(origin.host):
         raise RedirectRefused(host=origin.host, to=to.host, reason="private")
 
 
@@ -83,7 +83,7 @@ def _parsed(base: str, address: str) -> httpx2.URL:
         raise RedirectRefused(host=httpx2.URL(base).host, to=address[:120], reason="form") from trouble
 
 
-def _same(one: httpx2.URL, other: httpx2.URL) -> bool:
+def same_origin(one: httpx2.URL, other: httpx2.URL) -> bool:
     def port(url: httpx2.URL) -> int | None:
         return url.port or {"http": 80, "https": 443}.get(url.scheme)
 

@@ -83,13 +83,13 @@ class Spans:
     def is_full(self, index: int) -> bool:
         return self._missing[index] == 0
 
-    def take(self, now: float, hands: int, quiet_s: float) -> Span | None:
+    def take(self, now: float, hands: int, quiet_s: float, longest: int = _LONGEST) -> Span | None:
         """The next span for one of so many hands; None when there is nothing worth taking now."""
         if not self.pending:
             return self._steal(now, quiet_s)
         start, end = self.pending[0]
         fair = sum(e - s for s, e in self.pending) // (2 * max(hands, 1))
-        stop = start + min(max(fair, self.block), _LONGEST)
+        stop = start + min(max(fair, self.block), longest)
         stop = min(-(-stop // self.block) * self.block, end)
         if stop == end:
             self.pending.pop(0)

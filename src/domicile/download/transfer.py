@@ -21,7 +21,7 @@ from typing import Any
 
 import httpx2
 
-from domicile.download import ranges
+from domicile.download import ranges, xet
 from domicile.download.checking import Checker
 from domicile.download.hops import Place, follow
 from domicile.download.journal import Journal
@@ -88,6 +88,9 @@ class Transfer:
         self._expired: Place | None = None
         self._resolving = threading.Lock()
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self.xet_came = 0
+        self._xet: tuple[float, int] | None = None
+        self._xet_tried = self._xet_won = False
         self._threads: list[threading.Thread] = []
         self._writing = 0
         self._holding = False
@@ -111,6 +114,7 @@ class Transfer:
                 with self._changed:
                     self._changed.wait(_BEAT_S)
                     self._grow(time.monotonic())
+                    self._judge_xet(time.monotonic())
                     while self._alive < self._hands and self._spans.left:
                         if self._alive and not _seats.take():
                             break
@@ -207,6 +211,38 @@ class Transfer:
                         return span
                 self._changed.wait(min(max(self._not_before - now, _BEAT_S), 0.5))
 
+    def next_xet_span(self, longest: int) -> Span | None:
+        """Work for the other way, waited for; None when it is not wanted any more."""
+        with self._changed:
+            while self.xet_goes_on() and not self.stopped.is_set() and self._failure is None:
+                span = None
+                if not self._holding:
+                    span = self._spans.take(time.monotonic(), 1, self.patience.quiet_s, longest)
+                if span is not None:
+                    return span
+                self._changed.wait(_BEAT_S)
+        return None
+
+    def xet_goes_on(self) -> bool:
+        return self._xet is not None
+
+    def xet_over(self) -> None:
+        """The other way is closed: ranges do the rest."""
+        with self._changed:
+            if self._xet is not None:
+                self._xet, self._hands = None, max(self._hands, 1)
+            self._changed.notify_all()
+
+    def get(self, url: httpx2.URL) -> httpx2.Response:
+        """A small answer of the origin (at most 64 KiB of it), asked with the headers that are for it."""
+        with self._client.stream("GET", url, headers=self.wanted.headers, extensions={"trace": self._trace}) as answer:
+            got = 0
+            for chunk in answer.iter_raw():
+                got += len(chunk)
+                if got > 2**16:
+                    break
+            return answer
+
     def give_back(self, span: Span) -> None:
         with self._changed:
             self._spans.give_back(span)
@@ -253,6 +289,7 @@ class Transfer:
                         answer, found = stack.enter_context(way)
                         if answer.status_code in {200, 206}:
                             self._place = found
+                            self._try_xet(found)
                 finally:
                     self._resolving.release()
                 if place is None:
@@ -263,6 +300,32 @@ class Transfer:
                 stack.enter_context(self._client.stream("GET", place.url, headers=headers, extensions=extensions)),
                 place,
             )
+
+    def _try_xet(self, place: Place) -> None:
+        """Where Xet is offered, both ways race for a while."""
+        if self._xet_tried or self.limits.lowest is not None:
+            return
+        self._xet_tried = True
+        if self._spans.left >= self.patience.xet_least_bytes and (offer := xet.offer_of(place, self.wanted.url)):
+            self._xet = (time.monotonic(), self.came)
+            self._thread("xet", functools.partial(xet.work, self, offer))
+
+    def _judge_xet(self, now: float) -> None:
+        """At the end of the trial the slower way stops. Bytes count from the first that the store gave."""
+        if self._xet is None or self._xet_won:
+            return
+        began, before = self._xet
+        if not self.xet_came:
+            self._xet = (now, self.came)
+            return
+        if now - began < self.patience.xet_trial_s:
+            return
+        if self.xet_came > (self.came - before - self.xet_came) * _GAIN:
+            self._xet_won, self._hands = True, 0
+            self._noted("xet")
+        else:
+            self._xet = None
+        self._changed.notify_all()
 
     def _trace(self, event: str, info: Mapping[str, Any]) -> None:
         if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
@@ -408,7 +471,7 @@ class Transfer:
 
     def _grow(self, now: float) -> None:
         """More connections while they bring more. After a doubling that did not, wait a while before the next."""
-        if not self._answered or self.whole or now < self._grow_after:
+        if not self._answered or self.whole or not self._hands or now < self._grow_after:
             return
         if self.limits.lowest is not None:
             self._hands, self._grown = min(self._hands, _LIMITED), (0.0, 0, 0.0)

@@ -74,4 +74,6 @@ class Patience:
     xet_trial_s: float = 3.0
     """How long both ways run before the slower one stops."""
     xet_start_s: float = 10.0
-    """Xet's store must give a first byte within this."""
+    """Xet's store must give a byte at least this often."""
+    xet_least_bytes: int = 32 * 2**20
+    """A smaller file is not worth a second way."""
