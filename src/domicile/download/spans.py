@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 _LONGEST = 64 * 2**20
+_HANDS = 24
+"""Spans are cut for at least so many: the first connections must not hold up the front when others join them."""
 _STEAL_COST_S = 0.3
 _STEAL_ETA_S = 0.5
 _FRESH_S = 1.0
@@ -88,7 +90,7 @@ class Spans:
         if not self.pending:
             return self._steal(now, quiet_s)
         start, end = self.pending[0]
-        fair = sum(e - s for s, e in self.pending) // (2 * max(hands, 1))
+        fair = sum(e - s for s, e in self.pending) // (2 * max(hands, _HANDS))
         stop = start + min(max(fair, self.block), longest)
         stop = min(-(-stop // self.block) * self.block, end)
         if stop == end:

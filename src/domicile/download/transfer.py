@@ -38,6 +38,7 @@ MOST_TOGETHER = 128
 _FIRST = 2
 _LIMITED = 2
 _GAIN = 1.25
+_LINEAR = 1.7
 _PLENTY = 200e6
 """Bytes a second that more connections would hardly add to: the processor is the limit from about here."""
 _HOLD_S = 10.0
@@ -470,7 +471,7 @@ class Transfer:
         self._changed.notify_all()
 
     def _grow(self, now: float) -> None:
-        """More connections while they bring more. After a doubling that did not, wait a while before the next."""
+        """More connections while they bring more. After a step that did not, wait a while before the next."""
         if not self._answered or self.whole or not self._hands or now < self._grow_after:
             return
         if self.limits.lowest is not None:
@@ -485,7 +486,7 @@ class Transfer:
             return
         found = (self.came - before) / (now - then)
         if rate * _GAIN < found < _PLENTY and self._hands < MOST:
-            self._hands = min(self._hands * 2, MOST)
+            self._hands = min(self._hands * (4 if found > rate * _LINEAR else 2), MOST)
             self._grown, self._grow_after = (now, self.came, found), now
         else:
             self._grown, self._grow_after = (0.0, 0, 0.0), now + _HOLD_S
