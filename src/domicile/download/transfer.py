@@ -46,6 +46,8 @@ _RAMP_S = 2.0
 _PROGRESS = 2**16
 _BEAT_S = 0.05
 _LEAVE_S = 1.0
+_SETTLE_S = 0.5
+_SETTLE_BYTES = 64 * 2**20
 
 
 class Stopped(Exception):
@@ -110,6 +112,7 @@ class Transfer:
     def run(self) -> None:
         """Until every byte is there and the whole is right. Raises the named error, OSError, or Stopped."""
         self._thread("check", lambda: self._checker.run(self.stopped))
+        self._thread("settle", self._settle)
         try:
             while not self._settled():
                 with self._changed:
@@ -131,6 +134,14 @@ class Transfer:
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
         self._client.close()
+
+    def _settle(self) -> None:
+        """Have the disk write while bytes come, so that little is left for the end."""
+        written = 0
+        while not self.stopped.wait(_SETTLE_S):
+            if self.came - written >= _SETTLE_BYTES:
+                written = self.came
+                self._sheet.sync()
 
     def sync(self) -> None:
         """Everything that was written is on the disk when this returns."""
