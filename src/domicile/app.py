@@ -24,7 +24,7 @@ from domicile.answering import Answer, Ask, checked
 from domicile.config import Settings
 from domicile.contents import Contents
 from domicile.db import Database
-from domicile.download import check_room, fetch
+from domicile.download import check_room, fetch, needed
 from domicile.engines import Awake, Engine, Launch
 from domicile.engines.llama import sweep
 from domicile.errors import BadName, DomicileError, NoLog, NotAdoptable
@@ -136,26 +136,16 @@ class House:
         progress.step("resolve")
         repository = await self.hub.describe(ref)
         variant = choose(repository, ref)
-        check_room(
-            self.settings.models,
-            variant.size_bytes,
-            free_bytes(self.settings) + self._partial_bytes(repository),
-        )
+        folder = folder_of(self.settings, repository.id)
+        wanted = [self.hub.wanted(repository, f, folder.joinpath(*f.path.split("/"))) for f in variant.files]
+        check_room(self.settings.models, sum(needed(w) for w in wanted), free_bytes(self.settings))
         progress.expect(variant.size_bytes)
         progress.step("download")
-        folder = folder_of(self.settings, repository.id)
-        files = []
-        for file in variant.files:
-            target = folder.joinpath(*file.path.split("/"))
-            await fetch(self._client, self.hub.wanted(repository, file, target), progress, self.hub.judge)
-            files.append(target)
+        for one in wanted:
+            await fetch(self._client, one, progress, self.hub.judge, noted=progress.step)
         progress.settle()
-        model = self.library.add(_from_hub(repository, variant, files))
+        model = self.library.add(_from_hub(repository, variant, [w.target for w in wanted]))
         return {"name": model.name, "size_bytes": model.size_bytes}
-
-    def _partial_bytes(self, repository: Repository) -> int:
-        folder = folder_of(self.settings, repository.id)
-        return sum(p.stat().st_size for p in folder.rglob("*.partial")) if folder.is_dir() else 0
 
     @asynccontextmanager
     async def session(self, name: str, keep_alive_s: float | None = None) -> AsyncIterator[tuple[Installed, Awake]]:

@@ -27,6 +27,8 @@ An error knows its code, its HTTP status, the exit status of the command line an
     │   ├── Gated                 403
     │   ├── OllamaSilent  OllamaSaid   a running Ollama
     │   ├── RangeRefused               a part was asked for, something else came
+    │   ├── RedirectRefused            the way to the bytes leads where we do not go
+    │   ├── DownloadPaused        503  the source asks to wait longer than we do: goes on later (retry_after_s)
     │   └── CorruptDownload            what came is not what was announced; nothing was kept
     ├── FormatTrouble             422  what a model's files say of themselves cannot be used
     │   ├── Malformed                  a header that lies, contradicts itself or is cut (file, problem)
@@ -219,6 +221,13 @@ class OllamaSaid(SourceTrouble): ...
 
 
 class RangeRefused(SourceTrouble): ...
+
+
+class RedirectRefused(SourceTrouble): ...
+
+
+class DownloadPaused(SourceTrouble):
+    status = 503
 
 
 class CorruptDownload(SourceTrouble): ...
