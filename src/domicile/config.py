@@ -40,6 +40,12 @@ def _names(value: object) -> tuple[str, ...]:
     return tuple(str(item).strip() for item in items if str(item).strip())
 
 
+def _folders(value: object) -> tuple[str, ...]:
+    """A list, or one text whose parts stand between the system's separators (`:`, on Windows `;`)."""
+    items = value if isinstance(value, (list, tuple)) else str(value).split(os.pathsep)
+    return tuple(str(item).strip() for item in items if str(item).strip())
+
+
 def seconds(value: object) -> float:
     """Read a duration as people write it: `300`, `"5m"`, `"1h30m"`, `"90s"`, `"250ms"`; negative means for ever."""
     if isinstance(value, bool):
@@ -121,6 +127,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("engine_memory", "DOMICILE_ENGINE_MEMORY", 0, byte_count),
     Setting("hub", "HF_ENDPOINT", "https://huggingface.co"),
     Setting("hub_token", "HF_TOKEN", "", secret=True),
+    Setting("ollama_registry", "DOMICILE_OLLAMA_REGISTRY", "https://registry.ollama.ai"),
+    Setting("download_roots", "DOMICILE_DOWNLOAD_ROOTS", (), _folders),
     Setting("connect_timeout", "HTTP_CONNECT_TIMEOUT", 10.0, seconds),
     Setting("read_timeout", "HTTP_READ_TIMEOUT", 30.0, seconds),
     Setting("body_limit", "DOMICILE_BODY_LIMIT", 32 * 2**20, byte_count),
@@ -146,6 +154,8 @@ class Settings:
     engine_memory: int
     hub: str
     hub_token: str
+    ollama_registry: str
+    download_roots: tuple[str, ...]
     connect_timeout: float
     read_timeout: float
     body_limit: int

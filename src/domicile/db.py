@@ -54,6 +54,25 @@ MIGRATIONS: tuple[str, ...] = (
         at REAL NOT NULL
     ) STRICT;
     """,
+    # Models come from more places than two. SQLite has no statement that drops a CHECK; this way is its own manual's
+    # (lang_altertable, section 7), and does nothing where the table has been built anew since.
+    """
+    PRAGMA writable_schema=ON;
+    UPDATE sqlite_schema SET sql = replace(sql, ' CHECK (source IN (''hub'', ''file''))', '') WHERE name = 'models';
+    PRAGMA writable_schema=RESET;
+    CREATE TABLE origins (             -- where a model was got, and what its files were then
+        model TEXT PRIMARY KEY COLLATE NOCASE,
+        ref TEXT NOT NULL,
+        folder TEXT,                   -- where its files were asked to be put, when that was said
+        digests TEXT NOT NULL,         -- JSON: path in the repository -> sha256 or git's sha1
+        at REAL NOT NULL
+    ) STRICT;
+    CREATE TABLE customs (
+        id TEXT PRIMARY KEY COLLATE NOCASE,
+        definition TEXT NOT NULL,      -- JSON of custom.Custom
+        at REAL NOT NULL
+    ) STRICT;
+    """,
 )
 
 

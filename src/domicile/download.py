@@ -83,7 +83,7 @@ async def _fetch_and_rename(
         with partial.open("r+b") as out:
             digest = await _fill(client, wanted, out.fileno(), told, judge)
             found = digest.hexdigest()
-            if found == _expected(wanted):
+            if _expected(wanted) in {found, ""}:  # nobody told a digest: the length is all there is to check
                 os.fsync(out.fileno())
                 break
             out.truncate(0)
@@ -168,7 +168,7 @@ async def _is_here(wanted: Wanted) -> bool:
     digest = _new_digest(wanted)
     with wanted.target.open("rb") as there:
         await _hash_file(digest, there.fileno())
-    return digest.hexdigest() == _expected(wanted)
+    return bool(_expected(wanted)) and digest.hexdigest() == _expected(wanted)
 
 
 async def _hash_file(digest: hashlib._Hash, file: int) -> None:

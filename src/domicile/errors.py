@@ -13,9 +13,12 @@ An error knows its code, its HTTP status, the exit status of the command line an
     ├── NotFound                  404
     │   ├── ModelNotFound  JobNotFound  RouteNotFound  NoLog  CardNotFound
     │   ├── RepositoryNotFound  RevisionNotFound  FileNotOnHub  NoSuchVariant  NothingToRun
+    │   ├── CustomNotFound             no custom model of that id (standard ones are not removed by this door)
     │   └── ModelFileMissing      409  the library knows it, the disk does not
     ├── Refused                   403  the guard said no
     │   ├── HostRefused  OriginRefused
+    │   ├── PlaceRefused               an address of this machine or of a private network, or without https
+    │   ├── OutsideRoots               a folder that nobody has allowed downloads to go to
     │   └── KeyRequired           401
     ├── SourceTrouble             502  the place models come from
     │   ├── HubUnreachable  HubAnswer
@@ -142,6 +145,9 @@ class NoSuchVariant(NotFound): ...
 class NothingToRun(NotFound): ...
 
 
+class CustomNotFound(NotFound): ...
+
+
 class CardNotFound(NotFound): ...
 
 
@@ -158,6 +164,12 @@ class HostRefused(Refused): ...
 
 
 class OriginRefused(Refused): ...
+
+
+class PlaceRefused(Refused): ...
+
+
+class OutsideRoots(Refused): ...
 
 
 class KeyRequired(Refused):

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 
 from domicile import __version__, i18n
 from domicile.app import House
-from domicile.web import api, discover, openai, search
+from domicile.web import api, custom, discover, huggingface, openai, origins, progress, search
 from domicile.web.guard import Guard, Rules
 from domicile.web.limits import Limits
 from domicile.web.openapi import document
@@ -61,6 +61,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/domicile/models/{name:path}/wake", api.wake, "wake"),
     Route("POST", "/domicile/models/{name:path}/sleep", api.sleep),
     Route("POST", "/domicile/models/{name:path}/activate", api.activate),
+    Route("POST", "/domicile/models/{name:path}/update", origins.update, status=202),
     Route("GET", "/domicile/models/{name:path}/log", api.log, gives="text/plain"),
     Route("GET", "/domicile/models/{name:path}", api.model),
     Route("DELETE", "/domicile/models/{name:path}", api.remove_model),
@@ -74,6 +75,25 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/domicile/search", search.search),
     Route("GET", "/domicile/recommended", search.recommended),
     Route("GET", "/domicile/browser-models", search.browser_models),
+    Route("GET", "/domicile/updates", origins.updates),
+    Route("GET", "/domicile/places", origins.places),
+    Route("POST", "/domicile/places", origins.add_place, "place", status=201),
+    Route("DELETE", "/domicile/places/{place:path}", origins.remove_place),
+    Route("GET", "/domicile/custom", custom.customs),
+    Route("POST", "/domicile/custom", custom.add, "custom", status=201),
+    Route("POST", "/domicile/custom/check", custom.check, "custom"),
+    Route("POST", "/domicile/custom/import", custom.take_in, "customs"),
+    Route("POST", "/domicile/custom/link", custom.read_link, "link"),
+    Route("GET", "/domicile/custom/export", custom.export),
+    Route("GET", "/domicile/custom/{id:path}/share", custom.share),
+    Route("POST", "/domicile/custom/{id:path}/check", custom.check_again),
+    Route("DELETE", "/domicile/custom/{id:path}", custom.remove),
+    Route("GET", "/api/huggingface/search", huggingface.search, gives="application/json, text/html"),
+    Route("GET", "/api/huggingface/model/{model_id:path}", huggingface.model, gives="application/json, text/html"),
+    Route("GET", "/api/huggingface/quantizations", huggingface.quantizations, gives="application/json, text/html"),
+    Route("GET", "/api/huggingface/parameter_sizes", huggingface.parameter_sizes, gives="application/json, text/html"),
+    Route("POST", "/api/huggingface/pull", huggingface.pull, "hf_pull", "application/json, text/html", 202),
+    Route("GET", "/api/stream/progress", progress.stream, gives="text/event-stream"),
     Route("POST", "/domicile/pull", api.pull, "pull", status=202),
     Route("GET", "/domicile/jobs", api.jobs),
     Route("GET", "/domicile/jobs/{id}", api.job),
