@@ -1,4 +1,4 @@
-"""Models that a person defines: `domicile custom list|add|rm|check|export|import|share`."""
+"""Models that a person defines, by `domicile custom`: list, add, rm, check, export, import, share."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -64,9 +65,10 @@ class Url:
         self._judge(answer.status_code, str(answer.request.url))
 
     def folder(self, repository: Repository) -> Path:
-        """`models/urls/<host>/`: two files of one name from one host are told apart by the library's names."""
+        """`models/urls/<host>/<digest of the address>/`: a host may have two files of one name."""
         place = outside.place_of(httpx2.URL(repository.id)).removesuffix(":443").removesuffix(":80")
-        return self._models / "urls" / _SAFE.sub("_", place)
+        which = hashlib.sha256(repository.id.encode()).hexdigest()[:12]
+        return self._models / "urls" / _SAFE.sub("_", place) / which
 
     def entry(self, ref: ModelRef, repository: Repository, variant: Variant, files: Mapping[str, Path]) -> Installed:
         stem = _SAFE.sub("-", Path(variant.files[0].path).stem).strip(".-_")[:80] or "model"
