@@ -205,7 +205,8 @@ async def test_a_hostile_answer_ends_in_a_clear_error_within_bounds(
 
     async def serve(request: Request) -> Response:
         said = answer(request)
-        return await said if asyncio.iscoroutine(said) else said
+        made: Response = await said if asyncio.iscoroutine(said) else said
+        return made
 
     with served(Starlette(routes=[Route("/{rest:path}", serve)])) as url:
         monkeypatch.setenv("HF_ENDPOINT", url)
@@ -530,7 +531,8 @@ async def test_what_a_person_asks_before_a_download_is_answered_for_every_source
     async with visiting() as visit:
         told = await visit.http.get("/domicile/fit", params={"model": "x:latest", "quick": "true"})
         assert told.json()["error"]["code"] == "malformed"  # these weights are no real GGUF: their header was read
-        described = await Ollama(load(), httpx2.AsyncClient(follow_redirects=True)).describe(ModelRef.parse("ollama:x"))
+        async with httpx2.AsyncClient(follow_redirects=True) as client:
+            described = await Ollama(load(), client).describe(ModelRef.parse("ollama:x"))
         assert [f.path for f in described.files][:2] == ["x-latest.gguf", "mmproj-x-latest.gguf"]
 
 

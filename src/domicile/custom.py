@@ -100,14 +100,17 @@ class Customs:
     def get(self, custom_id: str) -> Custom:
         found = self.find(custom_id)
         if found is None:
-            raise CustomNotFound(id=custom_id[:200], reason="standard" if self._is_known(custom_id) else None)
+            standard = any(record["model_id"].lower() == custom_id.strip().lower() for record in catalogue.webllm())
+            raise CustomNotFound(
+                id=custom_id[:200], reason="standard" if standard or self._is_taken(custom_id) else None
+            )
         return found
 
     async def check(self, said: Mapping[str, Any]) -> tuple[Custom, Probed]:
         """Read a form and look at its address. Raises `MissingField`, `BadField` with the field, and what is wrong
         with the address; a kind and an MLC library that were not given are those that were found."""
         custom = read(said)
-        if self._is_known(custom.id):
+        if self._is_taken(custom.id):
             raise BadField(field="id", problem=custom.id, reason="taken")
         probed = await look(custom.url, said.get("kind"), custom.id, self._sources)
         kind = cast("CustomKind", probed.kind)
@@ -157,7 +160,7 @@ class Customs:
     def _keep(self, customs: Sequence[Custom]) -> Sequence[Custom]:
         kept = []
         for custom in customs:
-            if self._is_known(custom.id):
+            if self._is_taken(custom.id):
                 raise BadField(field="id", problem=custom.id, reason="taken")
             entered = replace(custom, added_at=time.time())
             with self._database.write() as w:
@@ -165,14 +168,11 @@ class Customs:
             kept.append(entered)
         return kept
 
-    def _is_known(self, custom_id: str) -> bool:
-        """Is this the id of a custom model, of web-llm's list, or the name of one that lives here?"""
+    def _is_taken(self, custom_id: str) -> bool:
+        """Is this the id of a custom model, or the name of one that lives here? One of web-llm's list may be defined
+        again: a person may have a better place for it."""
         said = custom_id.strip().lower()
-        return (
-            self.find(said) is not None
-            or any(record["model_id"].lower() == said for record in catalogue.webllm())
-            or any(model.name.lower() == said for model in self._library.list())
-        )
+        return self.find(said) is not None or any(model.name.lower() == said for model in self._library.list())
 
 
 # -- as JSON --

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from domicile import mlc_libs, outside
+from domicile import mlc_libs, names, outside
 from domicile.errors import BadField, BadName, FileNotOnHub, HubAnswer, NothingToRun, RunsCode, TokenRefused
 from domicile.plain import line
 from domicile.sources import Sources
-from domicile.types import ModelRef, Repository
+from domicile.types import ModelRef, Repository, file_of
 
 _CONFIG = "mlc-chat-config.json"
 _CACHES = ("ndarray-cache.json", "tensor-cache.json")
@@ -48,7 +48,7 @@ class Probed:
 async def look(url: str, kind: object, custom_id: str, sources: Sources) -> Probed:
     """Raises what keeps the model from running, named: not reachable, refused, another kind, a file that is missing."""
     said = kind if isinstance(kind, str) and kind else None
-    if said == "remote":
+    if said == "remote" or (said is None and url.rstrip("/").endswith("/v1")):
         return await _remote(url, sources)
     try:
         ref = ModelRef.parse(url)
@@ -56,13 +56,19 @@ async def look(url: str, kind: object, custom_id: str, sources: Sources) -> Prob
         ref = None  # an address that ends with a folder
     if ref is not None and ref.kind == "hub":
         return await _hub(ref, said, custom_id, sources)
-    if ref is not None and ref.kind == "url" and said != "mlc":
+    if ref is not None and ref.kind == "url" and (said not in {None, "mlc"} or (said is None and _is_file(ref))):
         return await _file(ref, said, sources)
     if ref is not None and ref.kind != "url":
         raise BadField(field="url", problem=line(url, 120), reason="url")
     if said in {None, "mlc"}:
         return await _folder(url, custom_id, sources)
     raise BadField(field="url", problem=line(url, 120), reason="url_file")
+
+
+def _is_file(ref: ModelRef) -> bool:
+    """Does the address end like a file of weights, rather than like a folder (`.../Llama-3.2`)?"""
+    name = file_of(ref.name).lower()
+    return name.endswith((".gguf", ".safetensors", ".onnx")) or bool(names.runs_code([name]))
 
 
 async def _hub(ref: ModelRef, said: str | None, custom_id: str, sources: Sources) -> Probed:
@@ -131,10 +137,10 @@ async def _folder(url: str, custom_id: str, sources: Sources) -> Probed:
         raise FileNotOnHub(name=outside.host_of(url), path=_CONFIG, reason="expected")
     config = _json(found.body, outside.host_of(url))
     at = base if plain else inner
-    cache = [await _status(at + name, sources) for name in _CACHES]
+    cache = [await _is_there(at + name, sources) for name in _CACHES]
     if not any(cache):
         raise FileNotOnHub(name=outside.host_of(url), path=_CACHES[0], reason="expected")
-    tokenizer = any([await _status(at + name, sources) for name in ("tokenizer.json", "tokenizer.model")])
+    tokenizer = any([await _is_there(at + name, sources) for name in ("tokenizer.json", "tokenizer.model")])
     allowed = found.headers.get("Access-Control-Allow-Origin", "")
     cors = allowed in {"*", _ORIGIN}
     lib = mlc_libs.propose(config, custom_id)
@@ -165,7 +171,7 @@ async def _try(base: str, sources: Sources) -> outside.Said | None:
     return said
 
 
-async def _status(url: str, sources: Sources) -> bool:
+async def _is_there(url: str, sources: Sources) -> bool:
     said = await outside.read(
         sources.guarded, url, headers={"Origin": _ORIGIN, "Range": "bytes=0-0"}, limit=1, cut=True
     )
