@@ -20,6 +20,7 @@ $(VENV)/.run: requirements/run.txt pyproject.toml | $(BIN)/python
 	$(PIP) --require-hashes -r requirements/build.txt
 	$(PIP) --require-hashes -r requirements/run.txt
 	$(PIP) --no-deps --no-build-isolation --editable .
+	$(BIN)/python tools/slim.py xllamacpp
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.run
@@ -40,7 +41,7 @@ run: setup ## open the house: where it is, and a first answer
 	$(BIN)/domicile serve --hello
 
 test: check setup-parity ## everything CI runs: format, lint, types, layers, docs, tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: setup-dev ## the same without the tests
 	$(BIN)/ruff format --check .

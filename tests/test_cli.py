@@ -127,7 +127,7 @@ def test_a_file_runs_where_it_lies(tmp_path: Path) -> None:
         (["custom", "add", "x", "--name", "X"], 2, "“url” is missing", "« url » manque"),
         (["places", "add", "nas.local:8080"], 2, "nobody confirmed it", "personne ne l'a confirmé"),
         (["pull", "./pyproject.toml"], 7, "is not a GGUF file", "n'est pas un fichier GGUF"),
-        (["run", "./absent.gguf", "hi"], 3, "is gone", "a disparu"),
+        (["run", "./absent.gguf", "hi"], 3, "no file that can be read", "pas de fichier lisible"),
         (["rm", "graine", "--yes"], 7, "cannot be removed", "ne peut pas être supprimé"),
         (["nothing"], 2, "No such command", "Pas de commande"),
         (["serve", "--port", "x"], 2, "is not a valid integer", "n'est pas un nombre valide"),

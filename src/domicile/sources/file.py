@@ -49,4 +49,4 @@ def _look(name: str) -> tuple[Path, int]:
             raise BadModelFile(name=path.name, reason="magic", problem=repr(magic))
         return path, path.stat().st_size
     except (OSError, ValueError, RuntimeError) as trouble:
-        raise ModelFileMissing(name=Path(name).name[:200], path=name[:500]) from trouble
+        raise ModelFileMissing(name=Path(name).name[:200], path=name[:500], reason="never") from trouble
