@@ -6,7 +6,7 @@ import httpx2
 import pytest
 
 from domicile.errors import BadField, PlaceRefused
-from domicile.outside import Guarded, Places, is_public
+from domicile.outside import Guarded, GuardedClient, Places, is_public
 from tests.conftest import Visiting
 
 
@@ -70,6 +70,17 @@ async def test_the_connection_goes_to_the_address_that_was_looked_at(monkeypatch
     turns = iter([["1.1.1.1"], ["127.0.0.1"]])
     assert (await _ask("https://turning.example/x", lambda host, port: next(turns))).status_code == 200
     assert asked == [("1.1.1.1", "turning.example", "turning.example")]
+
+
+@pytest.mark.anyio
+async def test_a_download_in_threads_is_guarded_alike() -> None:
+    async with GuardedClient(lambda: ["127.0.0.1:9"], httpx2.Timeout(2)) as client:
+        with client.for_threads(httpx2.Limits()) as threaded:
+            for url in ("https://127.0.0.1/", "https://localhost/", "http://1.1.1.1/", "https://[::1]:9/"):
+                with pytest.raises(PlaceRefused):
+                    threaded.get(url)
+            with pytest.raises(httpx2.ConnectError):  # allowed, and nobody there
+                threaded.get("http://127.0.0.1:9/")
 
 
 @pytest.mark.anyio

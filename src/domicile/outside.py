@@ -95,56 +95,98 @@ def _resolve(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
+def look_at(url: httpx2.URL, allowed: Collection[str], resolve: Resolve = _resolve) -> list[str]:
+    """The addresses to connect to, for `url`. Raises `PlaceRefused`, or `ConnectError` for a name that has none."""
+    place = place_of(url)
+    ours = place in allowed
+    if url.scheme != "https" and not ours:
+        raise PlaceRefused(place=place, reason="http")
+    try:
+        addresses = resolve(url.host, url.port or _PORTS[url.scheme])
+    except (OSError, UnicodeError) as trouble:
+        raise httpx2.ConnectError(str(trouble)) from trouble
+    if not ours and (inner := [a for a in addresses if not is_public(a)]):
+        raise PlaceRefused(place=place, address=inner[0])
+    return addresses[:4]
+
+
+def _pinned(request: httpx2.Request, address: str) -> httpx2.Request:
+    """The same, to an address. The certificate is still checked for the name: that is what `sni_hostname` is for."""
+    return httpx2.Request(
+        request.method,
+        request.url.copy_with(host=address),
+        headers=request.headers,
+        stream=request.stream,
+        extensions={**request.extensions, "sni_hostname": request.url.host},
+    )
+
+
+def _key(url: httpx2.URL) -> str:
+    """One transport for each: two names behind one address must not share a connection made for either."""
+    return f"{url.scheme}://{place_of(url)}"
+
+
 class Guarded(httpx2.AsyncBaseTransport):
     """A transport for addresses that came from outside. `allowed` are the person's places."""
 
     def __init__(self, allowed: Callable[[], Collection[str]], resolve: Resolve = _resolve) -> None:
-        self._allowed = allowed
+        self.allowed = allowed
         self._resolve = resolve
         self._inner: dict[str, httpx2.AsyncHTTPTransport] = {}
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        addresses = await self._look_at(request.url)
+        addresses = await asyncio.to_thread(look_at, request.url, self.allowed(), self._resolve)
         trouble: httpx2.ConnectError | None = None
-        for address in addresses[:4]:
-            # The certificate is still checked for the name: that is what `sni_hostname` stands for.
-            onward = httpx2.Request(
-                request.method,
-                request.url.copy_with(host=address),
-                headers=request.headers,
-                stream=request.stream,
-                extensions={**request.extensions, "sni_hostname": request.url.host},
-            )
+        for address in addresses:
+            key = _key(request.url)
+            if key not in self._inner:
+                self._inner[key] = httpx2.AsyncHTTPTransport()
             try:
-                return await self._transport(request.url).handle_async_request(onward)
+                return await self._inner[key].handle_async_request(_pinned(request, address))
             except httpx2.ConnectError as failed:
                 trouble = failed
         raise trouble or httpx2.ConnectError("no address", request=request)
 
-    async def _look_at(self, url: httpx2.URL) -> list[str]:
-        """The addresses to connect to. Raises `PlaceRefused`, or `ConnectError` for a name that has none."""
-        place = place_of(url)
-        ours = place in self._allowed()
-        if url.scheme != "https" and not ours:
-            raise PlaceRefused(place=place, reason="http")
-        try:
-            addresses = await asyncio.to_thread(self._resolve, url.host, url.port or _PORTS[url.scheme])
-        except (OSError, UnicodeError) as trouble:
-            raise httpx2.ConnectError(str(trouble)) from trouble
-        if not ours and (inner := [a for a in addresses if not is_public(a)]):
-            raise PlaceRefused(place=place, address=inner[0])
-        return addresses
-
-    def _transport(self, url: httpx2.URL) -> httpx2.AsyncHTTPTransport:
-        """One for each host: two names behind one address must not share a connection made for either."""
-        key = f"{url.scheme}://{place_of(url)}"
-        if key not in self._inner:
-            self._inner[key] = httpx2.AsyncHTTPTransport()
-        return self._inner[key]
-
     async def aclose(self) -> None:
         for inner in self._inner.values():
             await inner.aclose()
+
+
+class _GuardedThreads(httpx2.BaseTransport):
+    """The same, for a client that is used in threads."""
+
+    def __init__(self, allowed: Collection[str], limits: httpx2.Limits) -> None:
+        self._allowed, self._limits = frozenset(allowed), limits
+        self._inner: dict[str, httpx2.HTTPTransport] = {}
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        trouble: httpx2.ConnectError | None = None
+        for address in look_at(request.url, self._allowed):
+            key = _key(request.url)
+            if key not in self._inner:
+                self._inner[key] = httpx2.HTTPTransport(limits=self._limits)
+            try:
+                return self._inner[key].handle_request(_pinned(request, address))
+            except httpx2.ConnectError as failed:
+                trouble = failed
+        raise trouble or httpx2.ConnectError("no address", request=request)
+
+    def close(self) -> None:
+        for inner in self._inner.values():
+            inner.close()
+
+
+class GuardedClient(httpx2.AsyncClient):
+    """The client for addresses that came from outside: no redirect is followed by itself, no proxy is asked."""
+
+    def __init__(self, allowed: Callable[[], Collection[str]], timeout: httpx2.Timeout) -> None:
+        super().__init__(transport=Guarded(allowed), timeout=timeout, follow_redirects=False, trust_env=False)
+        self._places = allowed
+
+    def for_threads(self, limits: httpx2.Limits) -> httpx2.Client:
+        """The same guard for a downloader that works in threads, with the places that are allowed now."""
+        guard = _GuardedThreads(self._places(), limits)
+        return httpx2.Client(transport=guard, timeout=self.timeout, follow_redirects=False, trust_env=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import httpx2
 from domicile.config import Settings
 from domicile.download import Wanted
 from domicile.errors import BadName
-from domicile.outside import Guarded, Places
+from domicile.outside import GuardedClient, Places
 from domicile.sources.choice import choose
 from domicile.sources.file import File
 from domicile.sources.hub import Hub
@@ -61,7 +61,7 @@ class Sources:
     def __init__(self, settings: Settings, client: httpx2.AsyncClient, places: Places, hub: Hub) -> None:
         self.hub = hub
         timeout = httpx2.Timeout(settings.read_timeout, connect=settings.connect_timeout)
-        self.guarded = httpx2.AsyncClient(transport=Guarded(places.list), timeout=timeout, follow_redirects=False)
+        self.guarded = GuardedClient(places.list, timeout)
         self._all: Mapping[SourceName, Source] = {
             "hub": self.hub,
             "ollama": Ollama(settings, client),
