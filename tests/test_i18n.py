@@ -7,6 +7,7 @@ import re
 import string
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -38,6 +39,9 @@ FAMILIES = {
     "fit": "commands/discover.py: the parts of a report",
     "need": "catalogue.py: NEEDS",
     "scan": "types.Scan",
+    "update": "updates.State",
+    "custom": "custom_probe.py: what was looked at",
+    "hf": "web/fragments.py: the states of a job",
     "setting": "config.py: SETTINGS (test_config)",
 }
 """Keys that are put together from a part that is known only when they are said."""
@@ -133,6 +137,7 @@ def test_every_family_of_keys_is_built_in_the_code() -> None:
 def test_every_family_holds_exactly_what_its_list_holds() -> None:
     from domicile.cli import build
     from domicile.grammar import COMMANDS
+    from domicile.updates import State
 
     def keys(family: str) -> set[str]:
         return {k.removeprefix(f"{family}.") for k in i18n.words("en") if k.startswith(f"{family}.")}
@@ -149,7 +154,8 @@ def test_every_family_holds_exactly_what_its_list_holds() -> None:
     assert keys("opt") == options
     assert keys("arg") == arguments
     assert keys("state") == {"asleep", "waking", "awake", "sleeping"}
-    assert keys("source") == {"embedded", "file", "hub", "adopted"}
+    assert keys("source") == {"embedded", "file", "hub", "adopted", "ollama", "url"}
+    assert keys("update") - {"done"} == set(get_args(State))
 
 
 def test_the_commands_speak_french_as_well() -> None:

@@ -215,6 +215,7 @@ _KINDS: Mapping[Callable[[object], Any], str] = {
     config._names: "list",
     config._folders: "list",
     config._flag: "flag",
+    config._folders: "list",
     config.seconds: "duration",
     config.byte_count: "size",
 }

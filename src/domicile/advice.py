@@ -16,8 +16,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import httpx2
-
 from domicile import fit as fitting
 from domicile import formats, gpus, hardware, names, quality, speed
 from domicile.config import Settings
@@ -27,8 +25,19 @@ from domicile.errors import CardNotFound, DomicileError, ModelFileMissing, Model
 from domicile.formats.gguf import for_size
 from domicile.hardware import calibrate
 from domicile.library import Library
-from domicile.sources.hub import Hub, choose
-from domicile.types import Facts, FitReport, Hardware, Installed, ModelRef, Plan, Reason, Repository, Variant
+from domicile.sources import Sources, choose, elsewhere
+from domicile.types import (
+    Facts,
+    FitReport,
+    Hardware,
+    Installed,
+    ModelRef,
+    Plan,
+    Reason,
+    RemoteFile,
+    Repository,
+    Variant,
+)
 
 _HEADERS_KEPT = 256
 _AT_ONCE = 6
@@ -110,14 +119,11 @@ class Table:
 class Adviser:
     """One for a house."""
 
-    def __init__(
-        self, settings: Settings, database: Database, library: Library, hub: Hub, client: httpx2.AsyncClient
-    ) -> None:
+    def __init__(self, settings: Settings, database: Database, library: Library, sources: Sources) -> None:
         self._settings = settings
         self._database = database
         self._library = library
-        self._hub = hub
-        self._client = client
+        self._sources = sources
         self._machine: Hardware | None = None
         self._detecting = asyncio.Lock()
         self._vocabularies: dict[str, tuple[int, int, int]] = {}
@@ -159,11 +165,12 @@ class Adviser:
         try:
             model = self._library.ready(str(ref))
         except ModelNotFound:
-            if ref.kind != "hub":
+            ref = elsewhere(ref)
+            if ref.kind == "house":
                 raise
         else:
-            return await self._of_files(model.name, model.files)
-        repository = await self._hub.describe(ref)
+            return await self._of_files(model.name, _weights(model))
+        repository = await self._sources.of(ref).describe(ref)
         return await self._of_variant(repository, choose(repository, ref), badge=badge)
 
     async def _of_files(self, name: str, files: Sequence[Path]) -> Known:
@@ -177,7 +184,7 @@ class Adviser:
     async def _of_variant(self, repository: Repository, variant: Variant, *, badge: bool = False) -> Known:
         key = f"{repository.id}@{repository.commit}:{variant.label}{'?' if badge else ''}"
         if key not in self._headers:
-            ranged = {f.path: self._ranged(repository, f.path, variant) for f in variant.files}
+            ranged = {f.path: self._ranged(repository, f) for f in variant.files if _is_read(variant.format, f.path)}
             sources = {path: _Remembered(source) for path, source in ranged.items()}
             facts = await formats.read(sources, badge=badge, vocabularies=self._vocabularies)
             spent = sum(s.bytes_fetched for s in ranged.values()), sum(s.requests for s in ranged.values())
@@ -190,11 +197,11 @@ class Adviser:
             del self._headers[next(iter(self._headers))]
         self._headers[key] = known
 
-    def _ranged(self, repository: Repository, path: str, variant: Variant) -> formats.RangedBytes:
-        file = next(f for f in variant.files if f.path == path)
-        wanted = self._hub.wanted(repository, file, self._settings.models / file.path)
+    def _ranged(self, repository: Repository, file: RemoteFile) -> formats.RangedBytes:
+        source = self._sources.named(repository.source)
+        wanted = source.wanted(repository, file, self._settings.models / file.path)
         return formats.RangedBytes(
-            self._client, wanted.url, file.size_bytes, headers=wanted.headers, judge=self._hub.judge
+            source.client, wanted.url, file.size_bytes, headers=wanted.headers, judge=source.judge
         )
 
     # -- opinions --
@@ -277,8 +284,10 @@ class Adviser:
 
     async def table(self, ref: ModelRef, wish: Wish) -> Table:
         """Every variant of a repository, for the price of one 64 KB range."""
-        repository = await self._hub.describe(ref)
+        repository = await self._sources.of(elsewhere(ref)).describe(elsewhere(ref))
         models = [v for v in repository.variants if v.role == "model" and not v.missing]
+        if any(v.format == "gguf" for v in models):  # one badge speaks for all: they must be of one kind
+            models = [v for v in models if v.format == "gguf"]
         machine = await self._machine_for(wish, measure=True)
         if not models:
             return Table(repository, (), None, Reason("best_none", {"label": None, "need": None}), 0, 0)
@@ -325,7 +334,7 @@ class Adviser:
     async def launch(self, model: Installed) -> tuple[Plan, FitReport, Facts]:
         """How to wake a model of the library so that it takes what is predicted: the settings' context, or the
         largest that fits. Raises what is wrong with its file."""
-        facts = (await self._of_files(model.name, model.files)).facts
+        facts = (await self._of_files(model.name, _weights(model))).facts
         machine = _for_engine(await self.machine())
         context = min(self._settings.context, facts.context_length or self._settings.context)
         slots = max(1, self._settings.slots)
@@ -433,3 +442,12 @@ def _busy() -> float | None:
         return os.getloadavg()[0] / (os.cpu_count() or 1)
     except OSError:
         return None
+
+
+def _is_read(form: str, path: str) -> bool:
+    """Is this a file the engine reads a model's shape in? Beside a GGUF, Ollama keeps texts, projectors, adapters."""
+    return form != "gguf" or (names.read(path).role == "model" and not path.endswith((".txt", ".json")))
+
+
+def _weights(model: Installed) -> Sequence[Path]:
+    return [p for p in model.files if p == model.path or _is_read(model.format, p.name)]

@@ -12,7 +12,7 @@ import platform
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,19 +24,23 @@ from domicile.answering import Answer, Ask, checked
 from domicile.config import Settings
 from domicile.contents import Contents
 from domicile.db import Database
-from domicile.download import check_room, fetch, needed
+from domicile.download import check_room, fetch
 from domicile.engines import Awake, Engine, Launch
 from domicile.engines.llama import sweep
-from domicile.errors import BadName, DomicileError, NoLog, NotAdoptable
+from domicile.errors import BadField, DomicileError, NoLog, NotAdoptable, OutsideRoots
 from domicile.jobs import Jobs, Progress, Work
-from domicile.library import Library, folder_of, free_bytes
+from domicile.library import Library, free_bytes
+from domicile.outside import Places
 from domicile.runner import Runner
-from domicile.sources.hub import Hub, choose
-from domicile.types import Facts, FitReport, Installed, Job, ModelRef, Repository, Variant
+from domicile.sources import Sources, choose, elsewhere
+from domicile.sources.hub import Hub
+from domicile.types import Facts, FitReport, Installed, Job, ModelRef
+from domicile.updates import Updates
 
 if TYPE_CHECKING:
     from domicile.adopt import Adoption
     from domicile.advice import Adviser
+    from domicile.custom import Customs
     from domicile.giving import Giving, Via
     from domicile.watch import Notices
 
@@ -64,6 +68,9 @@ class House:
         self.jobs = Jobs(self._describe)
         self.runner = Runner(kinds, self.launch_of, settings.keep_alive)
         self.hub = Hub(settings, client)
+        self.places = Places(database)
+        self.sources = Sources(settings, client, self.places, self.hub)
+        self.updates = Updates(settings, database, self.library, self.sources)
         self._predicted: dict[str, tuple[FitReport, Facts]] = {}
         self.closing = asyncio.Event()
         """Set when the house begins to close: streams end by themselves."""
@@ -74,7 +81,14 @@ class House:
         """The room that knows before a download. Made when somebody asks: half of our start-up would be its imports."""
         from domicile.advice import Adviser
 
-        return Adviser(self.settings, self.database, self.library, self.hub, self._client)
+        return Adviser(self.settings, self.database, self.library, self.sources)
+
+    @cached_property
+    def customs(self) -> Customs:
+        """The models a person has defined."""
+        from domicile.custom import Customs
+
+        return Customs(self.settings, self.database, self.library, self.sources)
 
     @cached_property
     def adoption(self) -> Adoption:
@@ -120,32 +134,77 @@ class House:
 
     # -- sentences --
 
-    async def pull(self, text: str) -> Job:
-        """Have a model here: a job that resolves the name, downloads what is missing and enters it in the library."""
+    async def pull(self, text: str, *, name: str | None = None, folder: str | None = None) -> Job:
+        """Have a model here: a job that resolves the name, downloads what is missing and enters it in the library.
+
+        A name that does not live here is a custom model's id, or else, with a tag, one of Ollama's. `name` is what to
+        call it, `folder` where its files go when that is not our store (within DOMICILE_DOWNLOAD_ROOTS).
+        """
         ref = ModelRef.parse(text)
         if ref.kind == "house":
             with contextlib.suppress(DomicileError):
                 here = self.library.ready(ref.name)
                 return self.jobs.start("pull", here.name, _already(here))
-            raise BadName(name=text, reason="not_on_hub")
-        if ref.kind == "file":
-            raise BadName(name=text, reason="is_file")
-        return self.jobs.start("pull", str(ref), lambda progress: self._pull(ref, progress))
+            if custom := self.customs.find(ref.name):
+                return await self.pull(custom.url, name=custom.id, folder=folder)
+            ref = elsewhere(ref)
+        self.sources.of(ref)
+        if ref.kind == "file" and not Path(ref.name).expanduser().is_absolute():
+            raise BadField(field="model", problem=ref.name[:200], reason="absolute")
+        place = None if folder is None else self._allowed(folder)
+        return self.jobs.start("pull", str(ref), lambda progress: self._pull(ref, progress, name, place))
 
-    async def _pull(self, ref: ModelRef, progress: Progress) -> Mapping[str, object]:
+    async def update(self, name: str) -> Job:
+        """Have a model as it is now where it came from."""
+        model, origin = self.updates.asked(name)
+        (now,) = await self.updates.check(model.name)
+        if now.state in {"current", "pinned"} and not model.missing:
+            return self.jobs.start("pull", model.name, _already(model))
+        return await self.pull(str(origin.ref), name=model.name, folder=str(origin.folder) if origin.folder else None)
+
+    def _allowed(self, folder: str) -> Path:
+        """A folder that downloads may go to, links resolved. Raises `OutsideRoots`, the same whether it is there."""
+        roots = [self.settings.models, *(Path(r).expanduser() for r in self.settings.download_roots)]
+        place = Path(folder)
+        if (
+            "\0" in folder
+            or not place.is_absolute()
+            or not any(place.resolve().is_relative_to(root.resolve()) for root in roots)
+        ):
+            raise OutsideRoots(folder=folder[:200].replace("\0", "?"), roots=", ".join(str(r) for r in roots))
+        return place.resolve()
+
+    async def _pull(
+        self, ref: ModelRef, progress: Progress, name: str | None, folder: Path | None
+    ) -> Mapping[str, object]:
         progress.step("resolve")
-        repository = await self.hub.describe(ref)
+        source = self.sources.of(ref)
+        repository = await source.describe(ref)
         variant = choose(repository, ref)
-        folder = folder_of(self.settings, repository.id)
-        wanted = [self.hub.wanted(repository, f, folder.joinpath(*f.path.split("/"))) for f in variant.files]
-        check_room(self.settings.models, sum(needed(w) for w in wanted), free_bytes(self.settings))
         progress.expect(variant.size_bytes)
+        if repository.source == "file":
+            model = self.library.add_file(Path(repository.id))
+            progress.resumed(model.size_bytes)
+            return {"name": model.name, "size_bytes": model.size_bytes, "verified": False}
+        place = folder or source.folder(repository)
+        kept = sum(p.stat().st_size for p in place.rglob("*.partial")) if place.is_dir() else 0
+        check_room(place, variant.size_bytes, self._free(place) + kept)
         progress.step("download")
-        for one in wanted:
-            await fetch(self._client, one, progress, self.hub.judge, noted=progress.step)
+        files: dict[str, Path] = {}
+        for file in variant.files:
+            files[file.path] = place.joinpath(*file.path.split("/"))
+            wanted = source.wanted(repository, file, files[file.path])
+            await fetch(source.client, wanted, progress, source.judge, noted=progress.step)
         progress.settle()
-        model = self.library.add(_from_hub(repository, variant, [w.target for w in wanted]))
-        return {"name": model.name, "size_bytes": model.size_bytes}
+        entry = source.entry(ref, repository, variant, files)
+        entry = replace(entry, name=name) if name else entry
+        model = await self.updates.entered(entry, ref, repository, variant, folder)
+        verified = all(f.sha256 or f.git_sha1 for f in variant.files)
+        return {"name": model.name, "size_bytes": model.size_bytes, "verified": verified}
+
+    def _free(self, place: Path) -> int:
+        """Room on the disk of a folder that need not exist yet."""
+        return free_bytes(replace(self.settings, home=place))
 
     @asynccontextmanager
     async def session(self, name: str, keep_alive_s: float | None = None) -> AsyncIterator[tuple[Installed, Awake]]:
@@ -309,6 +368,7 @@ async def open_house(settings: Settings, kinds: Mapping[str, Engine] | None = No
                 house.closing.set()
                 await house.jobs.close()
                 await house.runner.close()
+                await house.sources.close()
     finally:
         database.close()
 
@@ -317,23 +377,6 @@ def _already(model: Installed) -> Work:
     async def work(progress: Progress) -> Mapping[str, object]:
         progress.expect(model.size_bytes)
         progress.resumed(model.size_bytes)
-        return {"name": model.name, "size_bytes": model.size_bytes}
+        return {"name": model.name, "size_bytes": model.size_bytes, "verified": True}
 
     return work
-
-
-def _from_hub(repository: Repository, variant: Variant, files: list[Path]) -> Installed:
-    return Installed(
-        name=f"{repository.id}:{variant.label}",
-        path=files[0],
-        format="gguf",
-        size_bytes=variant.size_bytes,
-        source="hub",
-        files=tuple(files),
-        repository=repository.id,
-        revision=repository.commit,
-        quantisation=variant.quantisation,
-        licence=repository.licence,
-        task=repository.task,
-        digests=tuple(f.sha256 for f in variant.files),
-    )

@@ -145,6 +145,11 @@ def of_model(name: str, verb: str = "") -> str:
     return f"/domicile/models/{quote(name, safe='/:@')}" + (f"/{verb}" if verb else "")
 
 
+def of_custom(name: str, verb: str = "") -> str:
+    """The path of a custom model's route."""
+    return f"/domicile/custom/{quote(name, safe='/:@')}" + (f"/{verb}" if verb else "")
+
+
 def _said(content: bytes, status: int) -> HouseSaid:
     try:
         error = json.loads(content)["error"]

@@ -134,6 +134,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("engine_memory", "DOMICILE_ENGINE_MEMORY", 0, byte_count),
     Setting("hub", "HF_ENDPOINT", "https://huggingface.co"),
     Setting("hub_token", "HF_TOKEN", "", secret=True),
+    Setting("ollama_registry", "DOMICILE_OLLAMA_REGISTRY", "https://registry.ollama.ai"),
+    Setting("download_roots", "DOMICILE_DOWNLOAD_ROOTS", (), _folders),
     Setting("connect_timeout", "HTTP_CONNECT_TIMEOUT", 10.0, seconds),
     Setting("read_timeout", "HTTP_READ_TIMEOUT", 30.0, seconds),
     Setting("model_folders", "DOMICILE_MODEL_FOLDERS", (), _folders),
@@ -167,6 +169,8 @@ class Settings:
     engine_memory: int
     hub: str
     hub_token: str
+    ollama_registry: str
+    download_roots: tuple[str, ...]
     connect_timeout: float
     read_timeout: float
     model_folders: tuple[str, ...]

@@ -100,6 +100,20 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     CREATE TABLE removing (path TEXT PRIMARY KEY, root TEXT NOT NULL) STRICT;  -- files to delete, under a root
     """,
+    """
+    CREATE TABLE origins (             -- where a model was got, and what its files were then
+        model TEXT PRIMARY KEY COLLATE NOCASE,
+        ref TEXT NOT NULL,
+        folder TEXT,                   -- where its files were asked to be put, when that was said
+        digests TEXT NOT NULL,         -- JSON: path in the repository -> sha256 or git's sha1
+        at REAL NOT NULL
+    ) STRICT;
+    CREATE TABLE customs (
+        id TEXT PRIMARY KEY COLLATE NOCASE,
+        definition TEXT NOT NULL,      -- JSON of custom.Custom
+        at REAL NOT NULL
+    ) STRICT;
+    """,
 )
 
 

@@ -14,11 +14,14 @@ An error knows its code, its HTTP status, the exit status of the command line an
     │   ├── ModelNotFound  JobNotFound  RouteNotFound  NoLog  CardNotFound
     │   ├── RepositoryNotFound  RevisionNotFound  FileNotOnHub  NoSuchVariant  NothingToRun
     │   ├── NotAdoptable  NotInOllama  NoSuchAlias
+    │   ├── CustomNotFound             no custom model of that id (standard ones are not removed by this door)
     │   └── ModelFileMissing      409  the library knows it, the disk does not
     ├── Refused                   403  the guard said no
     │   ├── HostRefused  OriginRefused
     │   ├── OllamaElsewhere            the Ollama that is named is not on this machine
     │   ├── NameTaken  Pinned     409
+    │   ├── PlaceRefused               an address of this machine or of a private network, or without https
+    │   ├── OutsideRoots               a folder that nobody has allowed downloads to go to
     │   └── KeyRequired           401
     ├── SourceTrouble             502  the place models come from
     │   ├── HubUnreachable  HubAnswer
@@ -149,6 +152,9 @@ class NoSuchVariant(NotFound): ...
 class NothingToRun(NotFound): ...
 
 
+class CustomNotFound(NotFound): ...
+
+
 class CardNotFound(NotFound): ...
 
 
@@ -185,6 +191,12 @@ class NameTaken(Refused):
 
 class Pinned(Refused):
     status = 409
+
+
+class PlaceRefused(Refused): ...
+
+
+class OutsideRoots(Refused): ...
 
 
 class KeyRequired(Refused):

@@ -206,13 +206,11 @@ def variants(files: Sequence[RemoteFile]) -> tuple[Variant, ...]:
     names = {f.path for f in files}
     found: list[Variant] = []
     if "model_index.json" in names:
-        inside = [f for f in files if "/" in f.path and f.path.endswith((".safetensors", *_COMPANIONS))]
-        inside += [f for f in files if f.path == "model_index.json"]
-        found.append(Variant("diffusers", None, tuple(sorted(inside, key=lambda f: f.path)), "diffusers"))
+        found += _diffusers(files)
         files = [f for f in files if "/" not in f.path]
     if "mlc-chat-config.json" in names:
         return (*found, _mlc(files))
-    companions = tuple(f for f in files if "/" not in f.path and f.path.endswith(_COMPANIONS))
+    companions = tuple(f for f in files if f.path.endswith(_COMPANIONS))
     for wanted, form in _WEIGHTS:
         weights = [f for f in files if wanted.search(f.path)]
         if form == "whisper" and not any(PurePosixPath(n).name.startswith("vocabulary.") for n in names):
@@ -266,8 +264,41 @@ def _label(hint: NameHint) -> str:
     return hint.quantisation or hint.stem
 
 
+_PRECISION = re.compile(r"\.(fp16|bf16)\.safetensors$|\.(fp16|bf16)-\d+-of-\d+\.safetensors$")
+
+
+def _diffusers(files: Sequence[RemoteFile]) -> list[Variant]:
+    """A picture model's folders, once for each precision its weights come in (`unet/x.fp16.safetensors`); a component
+    that has no file of a precision comes in the one it has. None when no weights are safetensors."""
+    inside = [f for f in files if "/" in f.path and f.path.endswith((".safetensors", *_COMPANIONS))]
+    index = [f for f in files if f.path == "model_index.json"]
+    weights = [f for f in inside if f.path.endswith(".safetensors") and ".non_ema." not in f.path]
+    if not weights:
+        return []
+    rest = [f for f in inside if not f.path.endswith(".safetensors")]
+
+    def precision(file: RemoteFile) -> str:
+        found = _PRECISION.search(file.path)
+        return (found[1] or found[2]) if found else ""
+
+    folders = {str(PurePosixPath(f.path).parent) for f in weights}
+    made = []
+    for wanted in sorted({precision(f) for f in weights}):
+        own: list[RemoteFile] = []
+        for folder in folders:
+            there = [f for f in weights if str(PurePosixPath(f.path).parent) == folder]
+            have = sorted({precision(f) for f in there})
+            own += [f for f in there if precision(f) == (wanted if wanted in have else have[0])]
+        label = f"diffusers-{wanted}" if wanted else "diffusers"
+        parts = tuple(sorted([*own, *rest, *index], key=lambda f: f.path))
+        made.append(Variant(label, wanted or None, parts, "diffusers"))
+    return made
+
+
 def _with(variant: Variant, companions: tuple[RemoteFile, ...]) -> Variant:
-    files = (*variant.files, *companions)
+    folders = {".", *(str(PurePosixPath(f.path).parent) for f in variant.files)}
+    beside = tuple(f for f in companions if str(PurePosixPath(f.path).parent) in folders)
+    files = (*variant.files, *beside)
     return Variant(variant.label, variant.quantisation, files, variant.format, variant.role, variant.missing)
 
 

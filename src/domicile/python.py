@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from domicile import i18n
-from domicile.client import Client, HouseSaid, connect, of_model
+from domicile.client import Client, HouseSaid, connect, of_custom, of_model
 from domicile.config import load
 from domicile.types import EMBEDDED, ModelRef
 
@@ -108,15 +108,37 @@ class Domicile:
     def pull(self, model: str, progress: Callable[[Mapping[str, Any]], None] | None = None) -> dict[str, Any]:
         """Have a model here, verified; `progress` is called with each state of the job. Returns its last state."""
 
-        return self._followed("/domicile/pull", {"model": model}, progress)
+        return self._followed(self._client.post("/domicile/pull", {"model": _located(model)}), progress)
+
+    def outdated(self, model: str | None = None) -> list[dict[str, Any]]:
+        """How the models stand to where they came from: `state` is changed, current, pinned, gone or unknown."""
+        found: list[dict[str, Any]] = self._wait(self._client.get("/domicile/updates", **_query(model=model)))["models"]
+        return found
+
+    def update(self, model: str, progress: Callable[[Mapping[str, Any]], None] | None = None) -> dict[str, Any]:
+        """Have a model as it is now where it came from. Returns the job's last state."""
+        return self._followed(self._client.post(of_model(model, "update")), progress)
+
+    def custom(self) -> list[dict[str, Any]]:
+        """The models a person has defined."""
+        found: list[dict[str, Any]] = self._wait(self._client.get("/domicile/custom"))["models"]
+        return found
+
+    def add_custom(self, id: str, name: str, url: str, **more: Any) -> dict[str, Any]:  # noqa: A002 - the form's field
+        """Define a model: `kind`, `size`, `description`, `model_lib`; `unchecked=True` does not look at its address."""
+        return self._wait(self._client.post("/domicile/custom", {"id": id, "name": name, "url": url, **more}))
+
+    def remove_custom(self, id: str) -> dict[str, Any]:  # noqa: A002 - the form's field
+        """Forget a definition."""
+        return self._wait(self._client.delete(of_custom(id)))
 
     def _followed(
-        self, path: str, body: Mapping[str, Any], progress: Callable[[Mapping[str, Any]], None] | None = None
+        self,
+        asking: Coroutine[Any, Any, dict[str, Any]],
+        progress: Callable[[Mapping[str, Any]], None] | None = None,
     ) -> dict[str, Any]:
-        """Ask for a job and see it to its end."""
-
         async def work() -> dict[str, Any]:
-            job = await self._client.post(path, body)
+            job = await asking
             async for state in self._client.follow(job["id"]):
                 job = state
                 if progress is not None:
@@ -140,7 +162,7 @@ class Domicile:
         wanted: dict[str, Any] = {"models": list(models)} if models else {"all": True}
         if path is not None:
             wanted = {"path": str(Path(path).expanduser().absolute())}
-        result: dict[str, Any] = self._followed("/domicile/adopt", wanted)["result"]
+        result: dict[str, Any] = self._followed(self._client.post("/domicile/adopt", wanted))["result"]
         return result
 
     def alias(self, model: str, alias: str) -> dict[str, Any]:
@@ -165,7 +187,7 @@ class Domicile:
     def give_to_ollama(self, model: str, name: str | None = None, *, via: str = "auto") -> dict[str, Any]:
         """Give a model to Ollama: linked into its store, or sent to its server. Returns its name and how."""
         wanted = {"to": "ollama", "as": name, "via": via}
-        result: dict[str, Any] = self._followed(of_model(model, "export"), wanted)["result"]
+        result: dict[str, Any] = self._followed(self._client.post(of_model(model, "export"), wanted))["result"]
         return result
 
     # -- talking --

@@ -13,14 +13,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from domicile.errors import BadName
 
 EMBEDDED = "graine"
 """The model that comes with the house."""
 
-Kind = Literal["house", "hub", "file"]
+Kind = Literal["house", "hub", "ollama", "url", "file"]
+SourceName = Literal["hub", "ollama", "url", "file"]
+"""Where a model comes from: each is a module of `sources/`."""
 
 # The Hub's own rule (huggingface_hub.utils.validate_repo_id): 96 characters of [A-Za-z0-9-_.], no "--" nor "..",
 # not starting or ending with "-" or ".".
@@ -30,6 +32,16 @@ _QUANTISATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]{0,63}")
 _HOUSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]{0,95}(?::[A-Za-z0-9][A-Za-z0-9._\-]{0,63})?")
 _WEB = re.compile(r"(?:https?://)?(?:www\.)?(?:hf\.co|huggingface\.co)/", re.IGNORECASE)
 _VERBS = frozenset({"resolve", "blob", "tree", "raw"})
+_OLLAMA = re.compile(r"ollama:(?!//)|(?:https?://)?(?:www\.)?(?:ollama\.com|registry\.ollama\.ai)/", re.IGNORECASE)
+# Ollama's own rule (types/model/name.go): 80 characters, a namespace without dots.
+_OLLAMA_NAME = re.compile(
+    r"(?:(?P<space>[A-Za-z0-9_][A-Za-z0-9_\-]{0,79})/)?(?P<model>[A-Za-z0-9_][A-Za-z0-9_.\-]{0,79})"
+    r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.\-]{0,79}))?"
+)
+_OFFICIAL = "library"
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._\-]{1,253})(?::[0-9]{1,5})?")
+_LOOKS_LIKE_HUB = re.compile(r"(?:^|\.)(?:huggingface\.co|hf\.co|ollama\.com)\.", re.IGNORECASE)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,24 +50,30 @@ class ModelRef:
 
     ::
 
-        reference  = house | hub | file
+        reference  = house | hub | ollama | url | file
         house      = NAME [":" TAG]                       graine        a model installed here, or its alias
         hub        = [site] ORG "/" REPO ["@" REVISION] [choice]
         choice     = ":" QUANTISATION                     org/repo:Q4_K_M
                    | "/" PATH                             org/repo/FILE.gguf   org/repo/folder/FILE.gguf
         site       = ["https://"] ("hf.co" | "huggingface.co") "/"   (also .../resolve/REV/PATH, .../blob/REV/PATH)
+        ollama     = registry [NAMESPACE "/"] MODEL [":" TAG]        ollama:llama3.2:3b
+        registry   = "ollama:" | ["https://"] ("ollama.com" | "registry.ollama.ai") "/"
+        url        = "https://" HOST "/" ... FILE ["#sha256=" HEX]   https://example.org/models/x.gguf
         file       = "file:" PATH | PATH starting with "/" "./" "../" "~" or a drive | [DIR "/"] NAME ".gguf"
 
-    A quantisation is matched without regard to case. `org/repo` alone means: the variant that suits best.
+    A quantisation is matched without regard to case. `org/repo` alone means: the variant that suits best. A name of
+    the house that is not installed, and has a tag (`llama3.2:3b`), is looked for in Ollama's registry: only its models
+    are called so. (`http://` is read as well; the source refuses it, but for places a person has added.)
     """
 
     kind: Kind
     name: str
-    """The house's name, the Hub's `org/repo`, or the path as it was typed."""
+    """The house's name, the Hub's `org/repo`, Ollama's `namespace/model`, an address, or the path as it was typed."""
     quantisation: str | None = None
     path: str | None = None
     """A file inside the repository (POSIX, relative)."""
     revision: str | None = None
+    """The Hub's branch, tag or commit; Ollama's tag; the sha256 that an address's file must have."""
 
     @classmethod
     def parse(cls, text: str) -> ModelRef:
@@ -67,6 +85,8 @@ class ModelRef:
             raise BadName(name=said[:60] + "…", reason="too_long")
         if any(_is_control(c) for c in said):
             raise BadName(name="".join(c if c.isprintable() else "?" for c in said), reason="control")
+        if ollama := _OLLAMA.match(said):
+            return cls._parse_ollama(said[ollama.end() :].split("?")[0].split("#")[0].strip("/"), text)
         if _looks_like_file(said):
             path = said.removeprefix("file:").strip()
             if not path:
@@ -76,7 +96,7 @@ class ModelRef:
         if site:
             said = said[site.end() :].split("?")[0].split("#")[0].strip("/")
         elif "://" in said:
-            raise BadName(name=text, reason="other_site")
+            return cls._parse_url(said)
         if "/" not in said:
             if site or not _HOUSE.fullmatch(said):
                 raise BadName(name=text, reason="form")
@@ -106,9 +126,44 @@ class ModelRef:
             raise BadName(name=text, reason="path")
         return cls("hub", f"{organisation}/{repo}", quantisation, path, revision)
 
+    @classmethod
+    def _parse_ollama(cls, said: str, text: str) -> ModelRef:
+        found = _OLLAMA_NAME.fullmatch(said)
+        if found is None:
+            raise BadName(name=text, reason="ollama")
+        name, tag = f"{found['space'] or _OFFICIAL}/{found['model']}", found["tag"] or "latest"
+        if not is_safe_path(f"{name}/{tag}"):
+            raise BadName(name=text, reason="ollama")
+        return cls("ollama", name, revision=tag)
+
+    @classmethod
+    def _parse_url(cls, said: str) -> ModelRef:
+        address, _, fragment = said.partition("#")
+        try:
+            parts = urlsplit(address)
+            port = parts.port
+        except ValueError as trouble:
+            raise BadName(name=said, reason="url") from trouble
+        if parts.scheme not in {"http", "https"}:
+            raise BadName(name=said, reason="other_site")
+        if port == 0 or not _HOST.fullmatch(parts.netloc) or "\\" in address or not address.isascii() or " " in address:
+            raise BadName(name=said, reason="url")
+        if _LOOKS_LIKE_HUB.search(parts.netloc):
+            raise BadName(name=said, reason="look_alike")
+        if not is_safe_path(file_of(address)):
+            raise BadName(name=said, reason="url_file")
+        digest = fragment.lower().removeprefix("sha256=")
+        if fragment.lower().startswith("sha256=") and not _SHA256.fullmatch(digest):
+            raise BadName(name=said, reason="sha256")
+        return cls("url", address, revision=digest if _SHA256.fullmatch(digest) else None)
+
     def __str__(self) -> str:
         if self.kind == "house":
             return self.name
+        if self.kind == "ollama":
+            return f"ollama:{self.name.removeprefix(_OFFICIAL + '/')}:{self.revision}"
+        if self.kind == "url":
+            return f"{self.name}#sha256={self.revision}" if self.revision else self.name
         if self.kind == "file":
             plain = _looks_like_file(self.name) and not self.name.startswith("file:")
             return self.name if plain else f"file:{self.name}"
@@ -116,6 +171,11 @@ class ModelRef:
         choice = f":{self.quantisation}" if self.quantisation else f"/{self.path}" if self.path else ""
         said = f"{self.name}{at}{choice}"
         return f"hf.co/{said}" if _looks_like_file(said) else said  # a repository may be called x.gguf
+
+
+def file_of(address: str) -> str:
+    """The name of the file that an address ends with, decoded; empty when it ends with a folder."""
+    return unquote(urlsplit(address).path.rsplit("/", 1)[-1])
 
 
 def _looks_like_file(said: str) -> bool:
@@ -253,10 +313,12 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """A repository of the Hub at one commit. Text in it came from outside and is safe to show, not safe as markup."""
+    """A repository of the Hub at one commit, or what another source has under one name. Text in it came from outside
+    and is safe to show, not safe as markup."""
 
     id: str
     commit: str
+    """The Hub's commit, the digest of Ollama's manifest, the validator of an address; empty where there is none."""
     variants: tuple[Variant, ...]
     files: tuple[RemoteFile, ...]
     gated: bool = False
@@ -280,6 +342,7 @@ class Repository:
     scan: Scan | None = None
     age_s: float = 0.0
     """How old this answer is: 0 when the Hub has just given or confirmed it."""
+    source: SourceName = "hub"
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,7 +383,7 @@ class Installed:
     """What the engine opens: the file, or the first shard."""
     format: str
     size_bytes: int
-    source: Literal["embedded", "hub", "file", "adopted"]
+    source: Literal["embedded", "hub", "ollama", "url", "file", "adopted"]
     """`adopted`: in another tool's folder, used where it lies."""
     files: tuple[Path, ...] = ()
     """Every file of it, absolute; the ones in our store are ours to delete."""

@@ -12,7 +12,7 @@ import click
 from domicile import i18n
 from domicile.commands.search import show_variants
 from domicile.errors import BadField
-from domicile.grammar import Desk, argument, command, model_argument, named, option
+from domicile.grammar import Desk, argument, command, model_argument, named, option, path_of
 from domicile.types import ModelRef
 
 
@@ -21,14 +21,22 @@ async def pull(desk: Desk, model: str) -> None:
     async with desk.house() as house:
         job = await pulled(desk, house, model)
         name, size = job["result"]["name"], job["result"]["size_bytes"]
-        desk.output.result(job, desk.output.say("pull.done", name=name, size=i18n.size(desk.output.lang, size)))
+        done = "pull.done" if job["result"].get("verified", True) else "pull.done_unverified"
+        desk.output.result(job, desk.output.say(done, name=name, size=i18n.size(desk.output.lang, size)))
 
 
 async def pulled(desk: Desk, house: Any, model: str) -> dict[str, Any]:
     """Follow a download to its end. Ctrl-C leaves it resumable."""
+    ref = ModelRef.parse(model)
+    said = path_of(ref) if ref.kind == "file" else model
+    job: dict[str, Any] = await house.post("/domicile/pull", {"model": said})
+    return await followed(desk, house, model, job)
+
+
+async def followed(desk: Desk, house: Any, model: str, job: dict[str, Any]) -> dict[str, Any]:
+    """A job's states, shown as they come, to its end."""
     from domicile.client import HouseSaid
 
-    job: dict[str, Any] = await house.post("/domicile/pull", {"model": model})
     progress = desk.output.progress()
     try:
         async for state in house.follow(job["id"]):
@@ -86,7 +94,7 @@ async def show(desk: Desk, model: str) -> None:
         try:
             found = await house.get(of_model(named(model)))
         except HouseSaid as missing:
-            if missing.status != 404 or ModelRef.parse(model).kind != "hub":
+            if missing.status != 404 or ModelRef.parse(model).kind not in {"hub", "ollama", "url"}:
                 raise
             show_variants(desk, await house.get("/domicile/repository", model=model))
             return

@@ -65,7 +65,8 @@ async def _at_home(desk: Desk, house: Any, model: str | None) -> str:
     try:
         return str((await house.get(of_model(str(ref))))["name"])
     except HouseSaid as missing:
-        if ref.kind != "hub" or missing.status != 404:
+        # A name with a tag is one of Ollama's, when nothing here is called so; one without may be a slip.
+        if missing.status != 404 or (ref.kind == "house" and ":" not in ref.name):
             raise
     job = await pulled(desk, house, model)
     return str(job["result"]["name"])

@@ -70,7 +70,10 @@ def check(origin: httpx2.URL, to: httpx2.URL) -> None:
     """
     if to.userinfo or to.scheme not in {"http", "https"} or not to.host:
         raise RedirectRefused(host=origin.host, to=str(to)[:120], reason="form")
-    if to.scheme == "http" and not (_is_loopback(to.host) and _is_loopback(origin.host) and origin.scheme == "http"):
+    at_home = origin.scheme == "http" and _is_loopback(to.host) and _is_loopback(origin.host)
+    # A place on the person's own network was allowed by them, by name (`domicile places`), before it is asked.
+    allowed = same_origin(origin, to) and _is_private(to.host)
+    if to.scheme == "http" and not (at_home or allowed):
         raise RedirectRefused(host=origin.host, to=to.host, reason="plain")
     if not same_origin(origin, to) and _is_private(to.host) and not _is_private(origin.host):
         raise RedirectRefused(host=origin.host, to=to.host, reason="private")

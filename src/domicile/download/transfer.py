@@ -17,7 +17,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import httpx2
 
@@ -524,12 +524,23 @@ def _trust() -> ssl.SSLContext:
     return httpx2.create_ssl_context()
 
 
+@runtime_checkable
+class ForThreads(Protocol):
+    """A client with a guard of its own, which it hands on."""
+
+    def for_threads(self, limits: httpx2.Limits) -> httpx2.Client: ...
+
+
 def client_like(client: httpx2.AsyncClient) -> httpx2.Client:
-    """A client for threads, with the patience and the trust of an asynchronous one. Redirects are ours to judge."""
+    """A client for threads, with the patience, the trust and the guard of an asynchronous one. Redirects are ours to
+    judge."""
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=MOST)
+    if isinstance(client, ForThreads):
+        return client.for_threads(limits)
     return httpx2.Client(
         verify=_trust(),
         timeout=client.timeout,
-        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=MOST),
+        limits=limits,
         follow_redirects=False,
         trust_env=client.trust_env,
     )

@@ -32,10 +32,16 @@ def kept(store: Path) -> dict[str, Any]:
     return {key: value for key, value in records.read(store).items() if key not in {"version", "models"}}
 
 
+ELSEWHERE = frozenset({"ollama.com", "urls"})
+"""Folders of our store for what did not come from the Hub."""
+
+
 def by_place(store: Path, named: set[Path]) -> Iterator[Installed]:
     """Whole models in our own folder that nothing names yet."""
     for folder in sorted(store.glob("*/*/")) if store.is_dir() else ():
         repository = "/".join(folder.relative_to(store).parts)
+        if folder.parent.name in ELSEWHERE:  # their records say what they are
+            continue
         found = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() == ".gguf" and p.is_file() and p not in named]
         files = [RemoteFile(p.relative_to(folder).as_posix(), p.stat().st_size) for p in found]
         for variant in names.variants(files):

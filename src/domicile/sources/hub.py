@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -31,16 +32,25 @@ from domicile.errors import (
     HubAnswer,
     HubBusy,
     HubUnreachable,
-    NoSuchVariant,
     NotFound,
-    NothingToRun,
     RepositoryNotFound,
     RevisionNotFound,
     TokenRefused,
 )
 from domicile.plain import line
+from domicile.sources.choice import PREFERRED, choose, entry_of, variants_of
 from domicile.sources.hub_search import Answer, Found, Page, Query, found_in, run
-from domicile.types import ModelRef, RemoteFile, Repository, Scan, ScanVerdict, Variant, clashing, is_safe_path
+from domicile.types import (
+    Installed,
+    ModelRef,
+    RemoteFile,
+    Repository,
+    Scan,
+    ScanVerdict,
+    Variant,
+    clashing,
+    is_safe_path,
+)
 
 __all__ = ["PREFERRED", "Card", "Found", "Hub", "Page", "Query", "choose"]
 
@@ -55,9 +65,6 @@ _SHA1 = re.compile(r"[0-9a-f]{40}")
 _ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]{1,200}"')
 _CURSOR = re.compile(r"[\x21-\x7e]{1,2000}")
 
-PREFERRED = ("Q4_K_M", "Q4_K_S", "Q5_K_M", "IQ4_XS", "Q4_0", "Q5_K_S", "Q6_K", "Q8_0", "Q3_K_M")
-"""Which quantisation `org/repo` alone means, best first: the field's common advice, 4 to 5 bits."""
-
 
 class Hub:
     """The Hub, or a mirror of it (`HF_ENDPOINT`). `offline` asks nothing and answers from the cache alone."""
@@ -66,8 +73,9 @@ class Hub:
         self, settings: Settings, client: httpx2.AsyncClient, *, offline: bool = False, cache: Cache | None = None
     ) -> None:
         self._endpoint = settings.hub.rstrip("/")
-        self._token = settings.hub_token or _stored_token()
-        self._client = client
+        self._token = settings.hub_token or stored_token()
+        self.client = client
+        self._models = settings.models
         self._offline = offline
         self._cache = cache or Cache(settings.home / "cache" / "hub")
 
@@ -107,7 +115,7 @@ class Hub:
         repository = Repository(
             id=ref.name,
             commit=commit,
-            variants=names.variants([f for f in files if f.path.lower().endswith(".gguf")]),
+            variants=variants_of(files),
             files=files,
             gated=bool(data.get("gated")),
             licence=line(licence) if isinstance(licence, str) else None,
@@ -146,10 +154,36 @@ class Hub:
         card = await asyncio.to_thread(render, markdown, base)
         return replace(card, cut=card.cut or len(answer.body) >= CARD_LIMIT, age_s=answer.age_s)
 
+    async def document(self, repository: Repository, path: str, limit: int = CARD_LIMIT) -> bytes:
+        """A small file of a repository, at the commit that was described. Raises `FileNotOnHub`."""
+        at = f"/{repository.id}/resolve/{repository.commit}/{quote(path)}"
+        return (await self._ask(at, fresh_s=float("inf"), limit=limit)).body
+
     def wanted(self, repository: Repository, file: RemoteFile, target: Path) -> Wanted:
         """Where a file of a repository is fetched from, pinned to the commit that was described."""
         url = f"{self._endpoint}/{repository.id}/resolve/{repository.commit}/{quote(file.path)}"
         return Wanted(url, target, file.size_bytes, file.sha256, file.git_sha1, self._headers())
+
+    def folder(self, repository: Repository) -> Path:
+        """Where a repository's files live: real files under real names, `models/<org>/<repo>/`."""
+        return self._models.joinpath(*repository.id.split("/"))
+
+    def entry(self, ref: ModelRef, repository: Repository, variant: Variant, files: Mapping[str, Path]) -> Installed:
+        """How a variant whose files (by path in the repository) are here is entered in the library."""
+        return Installed(
+            name=f"{repository.id}:{variant.label}",
+            path=files[entry_of(variant).path],
+            format=variant.format,
+            size_bytes=variant.size_bytes,
+            source="hub",
+            files=tuple(files[f.path] for f in variant.files),
+            repository=repository.id,
+            revision=repository.commit,
+            quantisation=variant.quantisation,
+            licence=repository.licence,
+            task=repository.task,
+            digests=tuple(f.sha256 for f in variant.files),
+        )
 
     def judge(self, answer: httpx2.Response) -> None:
         """Raise the named error of an answer that is not a success (`X-Error-Code`, as the Hub's client reads it)."""
@@ -179,7 +213,7 @@ class Hub:
     async def reach(self) -> None:
         """Ask the Hub for anything at all. Raises what is wrong with the way there."""
         try:
-            answer = await self._client.get(f"{self._endpoint}/api/models?limit=1", headers=self._headers())
+            answer = await self.client.get(f"{self._endpoint}/api/models?limit=1", headers=self._headers())
         except (httpx2.HTTPError, httpx2.InvalidURL) as trouble:
             raise HubUnreachable(host=self._host, problem=str(trouble) or type(trouble).__name__) from trouble
         self.judge(answer)
@@ -223,7 +257,7 @@ class Hub:
             headers["If-None-Match"] = kept.etag
         body = bytearray()
         try:
-            async with asyncio.timeout(ANSWER_S), self._client.stream("GET", url, headers=headers) as answer:
+            async with asyncio.timeout(ANSWER_S), self.client.stream("GET", url, headers=headers) as answer:
                 if answer.status_code == 304 and kept is not None:
                     return replace(kept, at=self._cache.now())
                 self.judge(answer)
@@ -241,27 +275,6 @@ class Hub:
         return Kept(
             bytes(body[:limit]), self._cache.now(), etag if _ETAG.fullmatch(etag) else None, _next_cursor(answer)
         )
-
-
-def choose(repository: Repository, ref: ModelRef) -> Variant:
-    """The variant a reference means. Raises `NothingToRun`, `NoSuchVariant` or `FileNotOnHub` with what there is."""
-    variants = repository.variants
-    if not variants:
-        raise NothingToRun(name=repository.id)
-    labels = ", ".join(v.label for v in variants[:40])
-    if ref.path is not None:
-        for variant in variants:
-            if any(f.path == ref.path for f in variant.files):
-                return variant
-        raise FileNotOnHub(name=repository.id, path=ref.path, there=labels)
-    if ref.quantisation is not None:
-        wanted = ref.quantisation.lower()
-        for variant in variants:
-            if wanted in {variant.label.lower(), (variant.quantisation or "").lower()}:
-                return variant
-        raise NoSuchVariant(name=repository.id, quantisation=ref.quantisation, there=labels)
-    by_quantisation = {v.quantisation: v for v in reversed(variants)}
-    return next((by_quantisation[q] for q in PREFERRED if q in by_quantisation), variants[0])
 
 
 def _file(entry: object) -> RemoteFile | None:
@@ -320,15 +333,30 @@ def _repository_of(path: str) -> str:
     return "/".join(parts[:2])
 
 
-def _stored_token() -> str:
-    """The token that `hf auth login` keeps, where the Hub's own client keeps it."""
-    import os
+def stored_token(environ: Mapping[str, str] = os.environ) -> str:
+    """The token that `hf auth login` keeps, where `huggingface_hub` 2.4 looks for it (`get_token`, `constants`).
 
-    folder = (
-        os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "huggingface"
-    )
-    file = Path(os.environ.get("HF_TOKEN_PATH") or Path(folder) / "token").expanduser()
-    try:
-        return file.read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError):
+    `HF_TOKEN` comes before it and is a setting of ours; then its old name, `HF_TOKEN_PATH`, `HF_HOME/token`,
+    `XDG_CACHE_HOME/huggingface/token`. None of it when `HF_HUB_DISABLE_IMPLICIT_TOKEN` is set.
+    """
+    if environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN", "").upper() in {"1", "ON", "YES", "TRUE"}:
         return ""
+    if named := _clean(environ.get("HUGGING_FACE_HUB_TOKEN", "")):
+        return named
+    cache = environ.get("XDG_CACHE_HOME") or "~/.cache"
+    home = environ.get("HF_HOME") or f"{cache}/huggingface"
+    try:
+        file = Path(os.path.expandvars(environ.get("HF_TOKEN_PATH") or f"{home}/token")).expanduser()
+        with file.open(encoding="utf-8") as opened:
+            return _clean(opened.read(_TOKEN_LIMIT))
+    except (OSError, UnicodeDecodeError, RuntimeError):
+        return ""
+
+
+_TOKEN_LIMIT = 8192
+
+
+def _clean(token: str) -> str:
+    """Without line ends, which would be another header."""
+    said = token.replace("\r", "").replace("\n", "").strip()
+    return said if said.isprintable() and said.isascii() else ""

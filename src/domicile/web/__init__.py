@@ -17,7 +17,18 @@ from starlette.types import ASGIApp
 
 from domicile import __version__, i18n
 from domicile.app import House
-from domicile.web import api, discover, library, neighbour, openai, search
+from domicile.web import (
+    api,
+    custom,
+    discover,
+    huggingface,
+    library,
+    neighbour,
+    openai,
+    origins,
+    progress,
+    search,
+)
 from domicile.web.guard import Guard, Rules
 from domicile.web.limits import Limits
 from domicile.web.openapi import document
@@ -63,6 +74,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/domicile/models/{name:path}/wake", api.wake, "wake"),
     Route("POST", "/domicile/models/{name:path}/sleep", api.sleep, query=("force",)),
     Route("POST", "/domicile/models/{name:path}/activate", api.activate),
+    Route("POST", "/domicile/models/{name:path}/update", origins.update, status=202),
     Route("GET", "/domicile/models/{name:path}/log", api.log, gives="text/plain", query=("lines", "follow")),
     Route("GET", "/domicile/models/{name:path}/modelfile", library.modelfile),
     Route("POST", "/domicile/models/{name:path}/export", library.export, "export", status=202),
@@ -90,6 +102,31 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/domicile/search", search.search, query=search.FILTERS),
     Route("GET", "/domicile/recommended", search.recommended, query=("need", "organisation")),
     Route("GET", "/domicile/browser-models", search.browser_models),
+    Route("GET", "/domicile/updates", origins.updates, query=("model",)),
+    Route("GET", "/domicile/places", origins.places),
+    Route("POST", "/domicile/places", origins.add_place, "place", status=201),
+    Route("DELETE", "/domicile/places/{place:path}", origins.remove_place),
+    Route("GET", "/domicile/custom", custom.customs),
+    Route("POST", "/domicile/custom", custom.add, "custom", status=201),
+    Route("POST", "/domicile/custom/check", custom.check, "custom"),
+    Route("POST", "/domicile/custom/import", custom.take_in, "customs"),
+    Route("POST", "/domicile/custom/link", custom.read_link, "link"),
+    Route("GET", "/domicile/custom/export", custom.export, query=("shape",)),
+    Route("GET", "/domicile/custom/{id:path}/share", custom.share),
+    Route("POST", "/domicile/custom/{id:path}/check", custom.check_again),
+    Route("DELETE", "/domicile/custom/{id:path}", custom.remove),
+    Route(
+        "GET",
+        "/api/huggingface/search",
+        huggingface.search,
+        gives="application/json, text/html",
+        query=huggingface.FILTERS,
+    ),
+    Route("GET", "/api/huggingface/model/{model_id:path}", huggingface.model, gives="application/json, text/html"),
+    Route("GET", "/api/huggingface/quantizations", huggingface.quantizations, gives="application/json, text/html"),
+    Route("GET", "/api/huggingface/parameter_sizes", huggingface.parameter_sizes, gives="application/json, text/html"),
+    Route("POST", "/api/huggingface/pull", huggingface.pull, "hf_pull", "application/json, text/html", 202),
+    Route("GET", "/api/stream/progress", progress.stream, gives="text/event-stream", query=("job_id", "as")),
     Route("POST", "/domicile/pull", api.pull, "pull", status=202),
     Route("GET", "/domicile/jobs", api.jobs),
     Route("GET", "/domicile/jobs/{id}", api.job),

@@ -68,7 +68,10 @@ async def activate(request: Request) -> Response:
 
 
 async def pull(request: Request) -> Response:
-    """Download a model: `{"model": "org/repo:Q4_K_M"}`. Answers with the job; asking twice joins it."""
+    """Download a model: `{"model": "org/repo:Q4_K_M"}`. Answers with the job; asking twice joins it.
+
+    Of the Hub, of Ollama's registry (`llama3.2:3b`), at an address (`https://.../x.gguf`), or a custom model's id.
+    """
     _, data = await asking.json_object(request)
     job = await house_of(request).pull(asking.text_of(data, "model") or "")
     return JSONResponse(job_shown(job, request), 202)

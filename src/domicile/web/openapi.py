@@ -51,6 +51,35 @@ BODIES: dict[str, dict[str, Any]] = {
         "additionalProperties": True,
     },
     "pull": {"type": "object", "required": ["model"], "properties": {"model": _TEXT}},
+    "hf_pull": {
+        "type": "object",
+        "required": ["model_id", "filename"],
+        "properties": {"model_id": _TEXT, "filename": _TEXT, "output_dir": _TEXT},
+    },
+    "place": {
+        "type": "object",
+        "required": ["place", "confirmed"],
+        "properties": {"place": _TEXT, "confirmed": {"type": "boolean"}},
+    },
+    "custom": {
+        "type": "object",
+        "required": ["id", "name", "url"],
+        "properties": {
+            "id": _TEXT,
+            "name": _TEXT,
+            "url": _TEXT,
+            "size": _TEXT,
+            "description": _TEXT,
+            "kind": {"type": "string", "enum": ["gguf", "safetensors", "onnx", "mlc", "remote"]},
+            "model_lib": _TEXT,
+            "unchecked": {"type": "boolean", "default": False},
+        },
+    },
+    "customs": {
+        "type": "object",
+        "properties": {"models": {"type": "array"}, "customModels": {"type": ["array", "string"]}},
+    },
+    "link": {"type": "object", "required": ["link"], "properties": {"link": _TEXT}},
     "path": {"type": "object", "required": ["path"], "properties": {"path": _TEXT}},
     "alias": {"type": "object", "required": ["alias"], "properties": {"alias": _TEXT}},
     "adopt": {

@@ -24,6 +24,12 @@ def event(number: int, name: str, data: Any) -> bytes:
     return f"id: {number}\nevent: {name}\ndata: {json.dumps(data)}\n\n".encode()
 
 
+def markup(number: int, name: str, fragment: str) -> bytes:
+    """One event that carries a fragment of HTML: a line of data for each of its lines."""
+    lines = "".join(f"data: {line}\n" for line in fragment.splitlines() or [""])
+    return f"id: {number}\nevent: {name}\n{lines}\n".encode()
+
+
 def answer(events: AsyncIterator[bytes], closing: asyncio.Event) -> StreamingResponse:
     """A stream of events, with a comment when nothing came for a while; ends when the house closes."""
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
