@@ -15,18 +15,22 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 
 from domicile import __version__, engines, i18n
 from domicile.config import Settings
 from domicile.db import Database
-from domicile.download import check_room, fetch
+from domicile.download import PARTIAL, Partial, fetch, forget, partials
 from domicile.engines import Awake, Engine, Launch
 from domicile.engines.llama import sweep
-from domicile.errors import BadName, DomicileError, NoLog
-from domicile.jobs import Jobs, Progress, Work
+from domicile.errors import BadName, DomicileError, NoLog, PartialNotFound, StillBusy
+from domicile.jobs import Jobs, Kind, Policy, Progress
+from domicile.jobs.hands import Launcher, Takes
+from domicile.jobs.notices import Notices
+from domicile.jobs.sqlite_store import SqliteStore
+from domicile.jobs.store import Store
 from domicile.library import Library, folder_of, free_bytes
 from domicile.runner import Runner
 from domicile.sources.hub import Hub, choose
@@ -50,12 +54,29 @@ class House:
     """All the rooms. Made by `open_house`."""
 
     def __init__(
-        self, settings: Settings, database: Database, client: httpx2.AsyncClient, kinds: Mapping[str, Engine]
+        self,
+        settings: Settings,
+        database: Database,
+        client: httpx2.AsyncClient,
+        kinds: Mapping[str, Engine],
+        *,
+        takes: Takes = "asked",
+        queue: tuple[Store, Launcher | None] | None = None,
     ) -> None:
         self.settings = settings
         self.database = database
         self.library = Library(settings, database)
-        self.jobs = Jobs(self._describe)
+        store, launcher = queue or (SqliteStore(database), None)
+        self.jobs = Jobs(
+            store,
+            {"pull": Kind(self._pull)},
+            self._describe,
+            policy=Policy(settings.downloads, settings.download_limit, settings.download_hours),
+            takes=takes,
+            launcher=launcher,
+            free=lambda: free_bytes(settings),
+            tell=Notices(settings, lambda: self.lang).tell,
+        )
         self.runner = Runner(kinds, self.launch_of, settings.keep_alive)
         self.hub = Hub(settings, client)
         self._predicted: dict[str, tuple[FitReport, Facts]] = {}
@@ -87,42 +108,62 @@ class House:
 
     # -- sentences --
 
-    async def pull(self, text: str) -> Job:
-        """Have a model here: a job that resolves the name, downloads what is missing and enters it in the library."""
+    async def pull(
+        self,
+        text: str,
+        *,
+        priority: int | None = None,
+        limit: int | None = None,
+        hours: str | None = None,
+        stay: bool = True,
+    ) -> Job:
+        """Have a model here: a job that resolves the name, downloads what is missing and enters it in the library.
+
+        `limit` in bytes a second, `hours` as `config.hours` reads them; not `stay`: nobody here will wait for it.
+        """
         ref = ModelRef.parse(text)
         if ref.kind == "house":
             with contextlib.suppress(DomicileError):
                 here = self.library.ready(ref.name)
-                return self.jobs.start("pull", here.name, _already(here))
+                result = {"name": here.name, "size_bytes": here.size_bytes}
+                return await self.jobs.done("pull", here.name, result, here.size_bytes)
             raise BadName(name=text, reason="not_on_hub")
         if ref.kind == "file":
             raise BadName(name=text, reason="is_file")
-        return self.jobs.start("pull", str(ref), lambda progress: self._pull(ref, progress))
+        arguments = {"model": str(ref)}
+        return await self.jobs.start(
+            "pull", str(ref), arguments, priority=priority, limit=limit, hours=hours, stay=stay
+        )
 
-    async def _pull(self, ref: ModelRef, progress: Progress) -> Mapping[str, object]:
+    async def _pull(self, arguments: Mapping[str, Any], progress: Progress) -> Mapping[str, object]:
+        ref = ModelRef.parse(arguments["model"])
         progress.step("resolve")
         repository = await self.hub.describe(ref)
         variant = choose(repository, ref)
-        check_room(
-            self.settings.models,
-            variant.size_bytes,
-            free_bytes(self.settings) + self._partial_bytes(repository),
-        )
-        progress.expect(variant.size_bytes)
-        progress.step("download")
         folder = folder_of(self.settings, repository.id)
-        files = []
-        for file in variant.files:
-            target = folder.joinpath(*file.path.split("/"))
+        targets = [folder.joinpath(*file.path.split("/")) for file in variant.files]
+        here = sum(min(f.size_bytes, _on_disk(t)) for f, t in zip(variant.files, targets, strict=True))
+        await progress.reserve(variant.size_bytes, here, place=self.settings.models)
+        progress.step("download")
+        for file, target in zip(variant.files, targets, strict=True):
             await fetch(self._client, self.hub.wanted(repository, file, target), progress, self.hub.judge)
-            files.append(target)
         progress.settle()
-        model = self.library.add(_from_hub(repository, variant, files))
+        model = self.library.add(_from_hub(repository, variant, targets))
         return {"name": model.name, "size_bytes": model.size_bytes}
 
-    def _partial_bytes(self, repository: Repository) -> int:
-        folder = folder_of(self.settings, repository.id)
-        return sum(p.stat().st_size for p in folder.rglob("*.partial")) if folder.is_dir() else 0
+    def partials(self) -> list[Partial]:
+        """What downloads that were stopped or cut have left: to go on with, or to forget."""
+        return partials(self.settings.models)
+
+    async def forget_partial(self, name: str) -> tuple[Partial, int]:
+        """Delete what a download left. Returns what it was, and the bytes freed. Raises `PartialNotFound`, and
+        `StillBusy` while a job works on it."""
+        found = next((p for p in self.partials() if name in {p.name, p.name + PARTIAL}), None)
+        if found is None:
+            raise PartialNotFound(name=name[:200])
+        if not await asyncio.to_thread(forget, found):
+            raise StillBusy(name=found.name, reason="partial")
+        return found, found.kept_bytes
 
     @asynccontextmanager
     async def session(self, name: str, keep_alive_s: float | None = None) -> AsyncIterator[tuple[Installed, Awake]]:
@@ -213,18 +254,28 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(settings: Settings, kinds: Mapping[str, Engine] | None = None) -> AsyncIterator[House]:
-    """Open the rooms; close them when the context is left."""
+async def open_house(
+    settings: Settings, kinds: Mapping[str, Engine] | None = None, *, takes: Takes = "asked"
+) -> AsyncIterator[House]:
+    """Open the rooms; close them when the context is left.
+
+    `takes`: which jobs this process runs: `all` that wait (the open house), those it was `asked` for (a command that
+    opened one for itself), or `none` but those a worker takes up one by one.
+    """
     sweep()
     database = Database(settings.database)
     timeout = httpx2.Timeout(settings.read_timeout, connect=settings.connect_timeout)
     try:
         async with httpx2.AsyncClient(timeout=timeout, follow_redirects=True, max_redirects=5) as client:
-            house = House(settings, database, client, engines.installed() if kinds is None else kinds)
+            queue = await _queue(settings, takes) if settings.redis_url else None
+            engines_here = engines.installed() if kinds is None else kinds
+            house = House(settings, database, client, engines_here, takes=takes, queue=queue)
             if database.set_aside is not None:
                 sentence = i18n.say(house.lang, "house.set_aside", path=database.set_aside, n=len(house.library.list()))
                 print(sentence, file=sys.stderr)
             try:
+                if takes == "all":
+                    house.jobs.open()
                 yield house
             finally:
                 house.closing.set()
@@ -234,13 +285,22 @@ async def open_house(settings: Settings, kinds: Mapping[str, Engine] | None = No
         database.close()
 
 
-def _already(model: Installed) -> Work:
-    async def work(progress: Progress) -> Mapping[str, object]:
-        progress.expect(model.size_bytes)
-        progress.resumed(model.size_bytes)
-        return {"name": model.name, "size_bytes": model.size_bytes}
+async def _queue(settings: Settings, takes: Takes) -> tuple[Store, Launcher | None]:
+    """The jobs of `DOMICILE_REDIS_URL`, which workers run. Raises `QueueUnreachable`."""
+    from domicile.jobs.redis_store import RedisStore, prefix_of
+    from domicile.jobs.rq_launcher import RqLauncher
 
-    return work
+    store = await RedisStore.connect(settings.redis_url, prefix_of(settings.home))
+    return store, None if takes == "none" else RqLauncher(settings.redis_url, prefix_of(settings.home))
+
+
+def _on_disk(target: Path) -> int:
+    """Bytes a file, or what a download has left of it, takes on the disk (a sparse one takes less than its size)."""
+    for path in (target, target.with_name(target.name + PARTIAL)):
+        with contextlib.suppress(OSError):
+            found = path.stat()
+            return min(found.st_size, getattr(found, "st_blocks", sys.maxsize) * 512)
+    return 0
 
 
 def _from_hub(repository: Repository, variant: Variant, files: list[Path]) -> Installed:

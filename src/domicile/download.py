@@ -40,6 +40,18 @@ class Wanted:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """What a download has left: the name its file would have (`org/repo/file`), and what is there of it."""
+
+    name: str
+    path: Path
+    kept_bytes: int
+    changed_at: float
+    size_bytes: int | None = None
+    """Of the whole file, where that is known."""
+
+
 class Told(Protocol):
     """What a download says while it goes on."""
 
@@ -135,6 +147,32 @@ async def _fill(client: httpx2.AsyncClient, wanted: Wanted, out: int, told: Told
     if kept < wanted.size_bytes:
         raise HubUnreachable(host=httpx2.URL(wanted.url).host, problem=f"{kept} / {wanted.size_bytes}")
     return digest
+
+
+def partials(folder: Path) -> list[Partial]:
+    """Every partial file under a folder, by name."""
+    found = []
+    for path in sorted(folder.rglob("*" + PARTIAL)) if folder.is_dir() else ():
+        with contextlib.suppress(OSError):  # finished meanwhile
+            there = path.stat()
+            name = path.relative_to(folder).as_posix().removesuffix(PARTIAL)
+            found.append(Partial(name, path, there.st_size, there.st_mtime))
+    return found
+
+
+def forget(partial: Partial) -> bool:
+    """Delete a partial file, unless a download works on it."""
+    with contextlib.suppress(FileNotFoundError), partial.path.open("rb") as there:
+        try:
+            import fcntl
+
+            fcntl.flock(there, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:  # Windows: an open file cannot be deleted anyway
+            pass
+        except BlockingIOError:
+            return False
+        partial.path.unlink(missing_ok=True)
+    return True
 
 
 def check_room(path: Path, size_bytes: int, free_bytes: int) -> None:

@@ -11,7 +11,7 @@ An error knows its code, its HTTP status, the exit status of the command line an
     │   ├── GrammarTooLarge            a grammar or schema beyond the bounds that keep the engine safe
     │   └── BodyTooLarge          413
     ├── NotFound                  404
-    │   ├── ModelNotFound  JobNotFound  RouteNotFound  NoLog  CardNotFound
+    │   ├── ModelNotFound  JobNotFound  RouteNotFound  NoLog  CardNotFound  PartialNotFound
     │   ├── RepositoryNotFound  RevisionNotFound  FileNotOnHub  NoSuchVariant  NothingToRun
     │   └── ModelFileMissing      409  the library knows it, the disk does not
     ├── Refused                   403  the guard said no
@@ -20,6 +20,7 @@ An error knows its code, its HTTP status, the exit status of the command line an
     ├── SourceTrouble             502  the place models come from
     │   ├── HubUnreachable  HubAnswer
     │   ├── HubBusy               503
+    │   ├── DownloadPaused        503  the source asks to wait longer than a download waits by itself (wait_s)
     │   ├── TokenRefused          401
     │   ├── Gated                 403
     │   ├── RangeRefused               a part was asked for, something else came
@@ -39,6 +40,8 @@ An error knows its code, its HTTP status, the exit status of the command line an
     │   └── WakeTimeout           504
     └── HouseTrouble              500
         ├── PortTaken  AlreadyOpen  HouseSilent  Bug
+        ├── NewerDatabase              the database was made by a later Domicile: left alone
+        ├── QueueUnreachable      503  the Redis that holds the jobs
         ├── MethodRefused         405
         ├── SlowRequest           408
         ├── StillBusy             409
@@ -145,6 +148,9 @@ class NothingToRun(NotFound): ...
 class CardNotFound(NotFound): ...
 
 
+class PartialNotFound(NotFound): ...
+
+
 class ModelFileMissing(NotFound):
     status = 409
 
@@ -176,6 +182,10 @@ class HubAnswer(SourceTrouble): ...
 
 
 class HubBusy(SourceTrouble):
+    status = 503
+
+
+class DownloadPaused(SourceTrouble):
     status = 503
 
 
@@ -257,6 +267,13 @@ class HouseSilent(HouseTrouble): ...
 
 
 class Bug(HouseTrouble): ...
+
+
+class NewerDatabase(HouseTrouble): ...
+
+
+class QueueUnreachable(HouseTrouble):
+    status = 503
 
 
 class MethodRefused(HouseTrouble):

@@ -105,21 +105,32 @@ class Domicile:
         found: list[dict[str, Any]] = self._wait(self._client.get("/domicile/models"))["models"]
         return found
 
-    def pull(self, model: str, progress: Callable[[Mapping[str, Any]], None] | None = None) -> dict[str, Any]:
-        """Have a model here, verified; `progress` is called with each state of the job. Returns its last state."""
+    def pull(
+        self, model: str, progress: Callable[[Mapping[str, Any]], None] | None = None, **wishes: Any
+    ) -> dict[str, Any]:
+        """Have a model here, verified; `progress` is called with each state of the job. Returns its last state.
+
+        Wishes are those of `POST /domicile/pull`: `limit="5MB/s"`, `hours="23:00-07:00"`, `priority="high"`."""
 
         async def work() -> dict[str, Any]:
-            job = await self._client.post("/domicile/pull", {"model": model})
+            job = await self._client.post("/domicile/pull", {"model": model, **wishes})
             async for state in self._client.follow(job["id"]):
                 job = state
                 if progress is not None:
                     progress(state)
+                if job["status"] == "paused" and job["step"] != "left":
+                    break
             return job
 
         job = self._wait(work())
         if job["status"] != "done":
             raise HouseSaid(job["error"] or {"message": job["status"]}, 502)
         return job
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """Downloads that wait, run or are paused, and the last ones that ended."""
+        found: list[dict[str, Any]] = self._wait(self._client.get("/domicile/jobs"))["jobs"]
+        return found
 
     # -- talking --
 

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 
 from domicile import __version__, i18n
 from domicile.app import House
-from domicile.web import api, discover, openai, search
+from domicile.web import api, discover, jobs, openai, search
 from domicile.web.guard import Guard, Rules
 from domicile.web.limits import Limits
 from domicile.web.openapi import document
@@ -74,11 +74,21 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/domicile/search", search.search),
     Route("GET", "/domicile/recommended", search.recommended),
     Route("GET", "/domicile/browser-models", search.browser_models),
-    Route("POST", "/domicile/pull", api.pull, "pull", status=202),
-    Route("GET", "/domicile/jobs", api.jobs),
-    Route("GET", "/domicile/jobs/{id}", api.job),
-    Route("DELETE", "/domicile/jobs/{id}", api.cancel_job),
-    Route("GET", "/domicile/jobs/{id}/events", api.job_events, gives="text/event-stream"),
+    Route("POST", "/domicile/pull", jobs.pull, "pull", status=202),
+    Route("GET", "/domicile/jobs", jobs.jobs),
+    Route("GET", "/domicile/jobs/events", jobs.all_events, gives="text/event-stream"),
+    Route("GET", "/domicile/jobs/{id}", jobs.job),
+    Route("DELETE", "/domicile/jobs/{id}", jobs.cancel_job),
+    Route("GET", "/domicile/jobs/{id}/events", jobs.job_events, gives="text/event-stream"),
+    Route("POST", "/domicile/jobs/{id}/pause", jobs.pause_job),
+    Route("POST", "/domicile/jobs/{id}/resume", jobs.resume_job),
+    Route("POST", "/domicile/jobs/{id}/cancel", jobs.cancel_job),
+    Route("POST", "/domicile/jobs/{id}/limit", jobs.limit_job, "limit"),
+    Route("POST", "/domicile/jobs/{id}/priority", jobs.priority_job, "priority"),
+    Route("POST", "/domicile/jobs/{id}/hours", jobs.hours_job, "hours"),
+    Route("GET", "/domicile/partials", jobs.partials),
+    Route("DELETE", "/domicile/partials/{name:path}", jobs.forget_partial),
+    Route("GET", "/api/models/download/status", jobs.download_status),
     Route("GET", "/domicile/ps", api.ps),
     Route("GET", "/domicile/doctor", api.doctor),
 )
