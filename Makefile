@@ -20,6 +20,7 @@ $(VENV)/.run: requirements/run.txt pyproject.toml | $(BIN)/python
 	$(PIP) --require-hashes -r requirements/build.txt
 	$(PIP) --require-hashes -r requirements/run.txt
 	$(PIP) --no-deps --no-build-isolation --editable .
+	$(BIN)/python tools/slim.py xllamacpp
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.run
@@ -47,7 +48,7 @@ redis: ## redis-server from Debian, where it is missing and may be installed
 	  echo "redis-server is not here: its tests will be skipped"
 
 test: check setup-parity redis ## everything CI runs: format, lint, types, layers, docs, tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: setup-dev ## the same without the tests
 	$(BIN)/ruff format --check .

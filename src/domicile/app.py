@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 
 from domicile import __version__, engines, i18n
+from domicile.answering import Answer, Ask, checked
 from domicile.config import Settings
 from domicile.db import Database
 from domicile.download import PARTIAL, Partial, fetch, forget, partials
@@ -174,6 +175,12 @@ class House:
             self._remember(model, awake)
         if model.source != "embedded":
             self.library.used(model.name)  # a commit takes milliseconds: the answer has left by now
+
+    @asynccontextmanager
+    async def answer(self, ask: Ask) -> AsyncIterator[Answer]:
+        """What a model says to a question. Leaving the context stops the generation."""
+        async with self.session(ask.model, ask.keep_alive_s) as (model, awake), awake.ask(ask.path, ask.body) as reply:
+            yield Answer(await checked(model.name, reply), model.name, "home")
 
     async def remove(self, name: str, *, force: bool = False) -> tuple[Installed, int]:
         """Put it to sleep, then forget it. Returns what it was, and the bytes freed."""

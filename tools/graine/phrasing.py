@@ -12,7 +12,7 @@ from random import Random
 
 from tools.graine.facts import Fact
 
-WRITTEN = 0.7
+WRITTEN = 0.8
 """How often a fact that has questions written by hand is asked by one of them, and not by a frame."""
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from domicile.answering import Ask
 from domicile.app import House
 from domicile.types import Installed
 from domicile.web import asking
@@ -37,7 +38,7 @@ async def completions(request: Request) -> Any:
 
 def _relay(house: House, name: str, path: str, body: bytes) -> Relay:
     house.library.ready(name)  # a misspelt name fails here, before anything is woken
-    return Relay(lambda: house.session(name), path, body, house.closing)
+    return Relay(lambda: house.answer(Ask(name, path, body)), house.closing)
 
 
 async def models(request: Request) -> Response:
