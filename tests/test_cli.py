@@ -164,16 +164,6 @@ def test_an_error_is_json_when_json_is_asked_for() -> None:
     assert told.stderr == ""
 
 
-def test_a_pull_that_is_killed_goes_on(hub: FakeHub) -> None:
-    content = GRAINE.read_bytes()
-    hub.add("org/small-GGUF", {"small-Q8_0.gguf": content})
-    store = Path(os.environ["DOMICILE_HOME"]) / "models" / "org" / "small-GGUF"
-    store.mkdir(parents=True)
-    (store / "small-Q8_0.gguf.partial").write_bytes(content[: len(content) // 2])
-    assert domicile("pull", "org/small-GGUF").returncode == 0
-    assert hub.served_bytes == len(content) - len(content) // 2
-
-
 def test_commands_talk_to_the_open_house(open_house_process: Opening) -> None:
     house: OpenHouse = open_house_process()
     assert domicile("run", "graine", "Bonjour", "--keep-alive", "-1").returncode == 0

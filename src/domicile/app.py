@@ -23,11 +23,11 @@ from domicile import __version__, engines, i18n
 from domicile.answering import Answer, Ask, checked
 from domicile.config import Settings
 from domicile.db import Database
-from domicile.download import PARTIAL, Partial, fetch, forget, partials
+from domicile.download import PARTIAL, Limiter, Partial, fetch, forget, needed, partials
 from domicile.engines import Awake, Engine, Launch
 from domicile.engines.llama import sweep
 from domicile.errors import BadName, DomicileError, NoLog, PartialNotFound, StillBusy
-from domicile.jobs import Jobs, Kind, Policy, Progress
+from domicile.jobs import Jobs, Kind, Limits, Policy, Progress
 from domicile.jobs.hands import Launcher, Takes
 from domicile.jobs.notices import Notices
 from domicile.jobs.sqlite_store import SqliteStore
@@ -67,6 +67,7 @@ class House:
         self.settings = settings
         self.database = database
         self.library = Library(settings, database)
+        self._limiter = Limiter(settings.download_limit or None)
         store, launcher = queue or (SqliteStore(database), None)
         self.jobs = Jobs(
             store,
@@ -142,29 +143,46 @@ class House:
         repository = await self.hub.describe(ref)
         variant = choose(repository, ref)
         folder = folder_of(self.settings, repository.id)
-        targets = [folder.joinpath(*file.path.split("/")) for file in variant.files]
-        here = sum(min(f.size_bytes, _on_disk(t)) for f, t in zip(variant.files, targets, strict=True))
+        wanted = [self.hub.wanted(repository, f, folder.joinpath(*f.path.split("/"))) for f in variant.files]
+        here = variant.size_bytes - sum(needed(w) for w in wanted)
         await progress.reserve(variant.size_bytes, here, place=self.settings.models)
+        limiter = self._limiter_of(progress)
         progress.step("download")
-        for file, target in zip(variant.files, targets, strict=True):
-            await fetch(self._client, self.hub.wanted(repository, file, target), progress, self.hub.judge)
+        for one in wanted:
+            await fetch(self._client, one, progress, self.hub.judge, limits=limiter, noted=progress.step)
         progress.settle()
-        model = self.library.add(_from_hub(repository, variant, targets))
+        model = self.library.add(_from_hub(repository, variant, [w.target for w in wanted]))
         return {"name": model.name, "size_bytes": model.size_bytes}
+
+    def _limiter_of(self, progress: Progress) -> Limiter:
+        """The speed limit of one job, below the one of all, which a person may change while it runs."""
+        limiter = Limiter(parent=self._limiter)
+
+        def hear(limits: Limits) -> None:
+            limiter.rate, self._limiter.rate = limits.job, limits.house
+
+        progress.heed(hear)
+        return limiter
 
     def partials(self) -> list[Partial]:
         """What downloads that were stopped or cut have left: to go on with, or to forget."""
         return partials(self.settings.models)
 
-    async def forget_partial(self, name: str) -> tuple[Partial, int]:
-        """Delete what a download left. Returns what it was, and the bytes freed. Raises `PartialNotFound`, and
+    def partial_name(self, partial: Partial) -> str:
+        """What a person calls it, and pulls to go on with it: `org/repo/file`."""
+        return partial.target.relative_to(self.settings.models).as_posix()
+
+    async def forget_partial(self, name: str) -> tuple[str, int]:
+        """Delete what a download left. Returns its name, and the bytes freed. Raises `PartialNotFound`, and
         `StillBusy` while a job works on it."""
-        found = next((p for p in self.partials() if name in {p.name, p.name + PARTIAL}), None)
+        said = name.removesuffix(PARTIAL)
+        found = next((p for p in self.partials() if self.partial_name(p) == said), None)
         if found is None:
             raise PartialNotFound(name=name[:200])
-        if not await asyncio.to_thread(forget, found):
-            raise StillBusy(name=found.name, reason="partial")
-        return found, found.kept_bytes
+        try:
+            return said, await asyncio.to_thread(forget, found)
+        except StillBusy as busy:
+            raise StillBusy(name=said, reason="download") from busy
 
     @asynccontextmanager
     async def session(self, name: str, keep_alive_s: float | None = None) -> AsyncIterator[tuple[Installed, Awake]]:
@@ -299,15 +317,6 @@ async def _queue(settings: Settings, takes: Takes) -> tuple[Store, Launcher | No
 
     store = await RedisStore.connect(settings.redis_url, prefix_of(settings.home))
     return store, None if takes == "none" else RqLauncher(settings.redis_url, prefix_of(settings.home))
-
-
-def _on_disk(target: Path) -> int:
-    """Bytes a file, or what a download has left of it, takes on the disk (a sparse one takes less than its size)."""
-    for path in (target, target.with_name(target.name + PARTIAL)):
-        with contextlib.suppress(OSError):
-            found = path.stat()
-            return min(found.st_size, getattr(found, "st_blocks", sys.maxsize) * 512)
-    return 0
 
 
 def _from_hub(repository: Repository, variant: Variant, files: list[Path]) -> Installed:

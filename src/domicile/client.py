@@ -254,6 +254,6 @@ class _Exchange(httpx2.AsyncByteStream):
             self._sent.get_nowait()
         if self._task is not None:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(1):
                     await asyncio.wait([self._task])
             self._task.cancel()

@@ -20,10 +20,11 @@ An error knows its code, its HTTP status, the exit status of the command line an
     ├── SourceTrouble             502  the place models come from
     │   ├── HubUnreachable  HubAnswer
     │   ├── HubBusy               503
-    │   ├── DownloadPaused        503  the source asks to wait longer than a download waits by itself (wait_s)
     │   ├── TokenRefused          401
     │   ├── Gated                 403
     │   ├── RangeRefused               a part was asked for, something else came
+    │   ├── RedirectRefused            the way to the bytes leads where we do not go
+    │   ├── DownloadPaused        503  the source asks to wait longer than we do: goes on later (retry_after_s)
     │   └── CorruptDownload            what came is not what was announced; nothing was kept
     ├── FormatTrouble             422  what a model's files say of themselves cannot be used
     │   ├── Malformed                  a header that lies, contradicts itself or is cut (file, problem)
@@ -185,10 +186,6 @@ class HubBusy(SourceTrouble):
     status = 503
 
 
-class DownloadPaused(SourceTrouble):
-    status = 503
-
-
 class TokenRefused(SourceTrouble):
     status = 401
 
@@ -198,6 +195,13 @@ class Gated(SourceTrouble):
 
 
 class RangeRefused(SourceTrouble): ...
+
+
+class RedirectRefused(SourceTrouble): ...
+
+
+class DownloadPaused(SourceTrouble):
+    status = 503
 
 
 class CorruptDownload(SourceTrouble): ...

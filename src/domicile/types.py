@@ -8,7 +8,8 @@ seconds since the epoch (UTC).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -140,6 +141,10 @@ _RESERVED = frozenset(
 )
 
 
+_OURS = (".partial", ".partial.journal", ".partial.lock")
+"""Endings of the files that stand for one that is not whole yet: a file of theirs must not pass for one of ours."""
+
+
 def is_safe_path(path: str) -> bool:
     """May this name from outside become a relative path of ours, on POSIX and on Windows alike?
 
@@ -159,9 +164,25 @@ def is_safe_path(path: str) -> bool:
             return False
         if any(c in '\\:*?"<>|' or _is_control(c) or 0xD800 <= ord(c) <= 0xDFFF for c in part):
             return False
-        if part.split(".")[0].rstrip().lower() in _RESERVED:
+        if part.split(".")[0].rstrip().lower() in _RESERVED or part.lower().endswith(_OURS):
             return False
     return True
+
+
+def clashing(paths: Iterable[str]) -> frozenset[str]:
+    """Of paths that are each safe: those that would meet on a disk that ignores case or the form of accents.
+
+    One file would take the other's place, or a folder's. None of them is taken: nobody can tell which is meant.
+    """
+    by_folded: dict[str, set[str]] = {}
+    for path in set(paths):
+        parts = unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold()).split("/")
+        by_folded.setdefault("/".join(parts), set()).add(path)
+        for depth in range(1, len(parts)):
+            by_folded.setdefault("/".join(parts[:depth]), set()).add("/".join(path.split("/")[:depth]) + "/")
+    clashes = [names for names in by_folded.values() if len(names) > 1]
+    folders = tuple(n for names in clashes for n in names if n.endswith("/"))
+    return frozenset(p for p in paths if any(p in names for names in clashes) or p.startswith(folders))
 
 
 Format = Literal["gguf", "safetensors", "onnx", "mlc", "diffusers", "whisper"]

@@ -298,7 +298,7 @@ class Hands:
         now, shown = self._store.now(), self._describe(error)
 
         def end(record: Record) -> Record:
-            wait_s = error.facts.get("wait_s")
+            wait_s = error.facts.get("retry_after_s")
             if isinstance(error, DownloadPaused):
                 resume_at = now + float(wait_s) if isinstance(wait_s, (int, float)) else None
                 return rules.stopped(record, "pause", now).now(error=shown, resume_at=resume_at)

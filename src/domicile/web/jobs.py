@@ -110,21 +110,18 @@ async def all_events(request: Request) -> Response:
 
 async def partials(request: Request) -> Response:
     """What downloads that were stopped or cut have left. Pulling its `name` goes on with it."""
-    found = house_of(request).partials()
-    return JSONResponse(
-        {
-            "partials": [
-                {"name": p.name, "kept_bytes": p.kept_bytes, "size_bytes": p.size_bytes, "changed_at": p.changed_at}
-                for p in found
-            ]
-        }
-    )
+    house = house_of(request)
+    found = [
+        {"name": house.partial_name(p), "kept_bytes": p.kept_bytes, "size_bytes": p.size_bytes, "changed_at": p.at}
+        for p in house.partials()
+    ]
+    return JSONResponse({"partials": found})
 
 
 async def forget_partial(request: Request) -> Response:
     """Delete what a download left, unless it goes on just now."""
     gone, freed = await house_of(request).forget_partial(request.path_params["name"])
-    return JSONResponse({"removed": gone.name, "freed_bytes": freed})
+    return JSONResponse({"removed": gone, "freed_bytes": freed})
 
 
 _SEEN_STATUS = {
