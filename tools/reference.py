@@ -215,6 +215,10 @@ _KINDS: Mapping[Callable[[object], Any], str] = {
     config._names: "list",
     config.seconds: "duration",
     config.byte_count: "size",
+    config.rate: "rate",
+    config.hours: "hours",
+    config._web_address: "address",
+    config._notices: "text",
 }
 
 

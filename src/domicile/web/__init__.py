@@ -81,7 +81,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/domicile/jobs/events", jobs.all_events, gives="text/event-stream"),
     Route("GET", "/domicile/jobs/{id}", jobs.job),
     Route("DELETE", "/domicile/jobs/{id}", jobs.cancel_job),
-    Route("GET", "/domicile/jobs/{id}/events", jobs.job_events, gives="text/event-stream"),
+    Route("GET", "/domicile/jobs/{id}/events", jobs.job_events, gives="text/event-stream", query=("after",)),
     Route("POST", "/domicile/jobs/{id}/pause", jobs.pause_job),
     Route("POST", "/domicile/jobs/{id}/resume", jobs.resume_job),
     Route("POST", "/domicile/jobs/{id}/cancel", jobs.cancel_job),
@@ -90,7 +90,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/domicile/jobs/{id}/hours", jobs.hours_job, "hours"),
     Route("GET", "/domicile/partials", jobs.partials),
     Route("DELETE", "/domicile/partials/{name:path}", jobs.forget_partial),
-    Route("GET", "/api/models/download/status", jobs.download_status),
+    Route("GET", "/api/models/download/status", jobs.download_status, query=("model", "id")),
     Route("GET", "/domicile/ps", api.ps),
     Route("GET", "/domicile/doctor", api.doctor),
 )

@@ -12,7 +12,12 @@ from domicile import __version__
 _TEXT = {"type": "string"}
 _RATE = {"type": ["string", "number", "null"], "description": "bytes a second: 5MB/s, or a number"}
 _HOURS = {"type": ["string", "null"], "description": "23:00-07:00 in local time, or always"}
-_PRIORITY = {"oneOf": [{"enum": ["low", "normal", "high"]}, {"type": "integer", "minimum": -100, "maximum": 100}]}
+_PRIORITY = {
+    "oneOf": [
+        {"type": "string", "enum": ["low", "normal", "high"]},
+        {"type": "integer", "minimum": -100, "maximum": 100},
+    ]
+}
 _SAMPLING: dict[str, Any] = {
     "temperature": {"type": "number", "minimum": 0},
     "top_p": {"type": "number", "minimum": 0, "maximum": 1},
