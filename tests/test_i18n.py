@@ -25,6 +25,8 @@ FAMILIES = {
     "state": "cli.py: the states of a model",
     "source": "cli.py: where a model is from",
     "step": "output.py: the steps of a job",
+    "job": "commands/jobs.py: the states of a job",
+    "notice": "jobs/notices.py: how a job ended",
     "doctor": "web/api.py: checks",
     "why": "types.Reason: of reports, of what was read",
     "unknown": "hardware: what could not be read",

@@ -113,4 +113,5 @@ def _show(desk: Desk, found: dict[str, Any]) -> None:
 
 
 def _sentence(desk: Desk, job: dict[str, Any]) -> str:
-    return f"{job['id']}   {job['model']}   {desk.output.say('job.' + job['status'])}"
+    state = desk.output.say(f"job.{job['status']}")
+    return f"{job['id']}   {job['model']}   {state}"

@@ -20,9 +20,11 @@ _MOST = 100
 
 
 async def pull(request: Request) -> Response:
-    """Download a model: `{"model": "org/repo:Q4_K_M"}`, and if wished `"limit": "5MB/s"`, `"hours": "23:00-07:00"` (or
-    `"always"`), `"priority": "high"` (or a number), `"detach": true` (nobody waits: a house that is not open to stay
-    leaves it in the queue). Answers with the job; asking twice joins it, and goes on with one that is paused."""
+    """Download a model: `{"model": "org/repo:Q4_K_M"}`. Answers with the job; asking twice joins it.
+
+    If wished: `"limit": "5MB/s"`, `"hours": "23:00-07:00"` (or `"always"`), `"priority": "high"` (or a number),
+    `"detach": true` (nobody waits: it is left to the open house). Asking for one that is paused goes on with it.
+    """
     _, data = await asking.json_object(request)
     job = await house_of(request).pull(
         asking.text_of(data, "model") or "",
@@ -81,8 +83,10 @@ async def hours_job(request: Request) -> Response:
 
 
 async def job_events(request: Request) -> Response:
-    """A job's states as they change (SSE), until it is over; `Last-Event-ID` goes on after the last one seen, and
-    `?after=now` begins with the present one."""
+    """A job's states as they change (SSE); `Last-Event-ID` goes on after the last one seen.
+
+    `?after=now` begins with the present one. The stream ends when the job is over.
+    """
     house = house_of(request)
     job_id = request.path_params["id"]
     await house.jobs.get(job_id)
@@ -135,9 +139,11 @@ _SEEN_STATUS = {
 
 
 async def download_status(request: Request) -> Response:
-    """The newest download, or that of `?model=` or `?id=`, in megabytes and per cent, in the fields that older pages
-    read: `status` (idle, queued, downloading, paused, completed, error, cancelled), `model`, `progress`, `started_at`,
-    `completed_at`, `error`, `size_mb`, `downloaded_mb`."""
+    """The newest download, or that of `?model=` or `?id=`, in the fields that older pages read.
+
+    `status` (idle, queued, downloading, paused, completed, error, cancelled), `model`, `progress` (per cent),
+    `started_at`, `completed_at`, `error`, `size_mb`, `downloaded_mb` (millions of bytes).
+    """
     found = [j for j in await house_of(request).jobs.list() if j.kind == "pull"]
     model, job_id = request.query_params.get("model"), request.query_params.get("id")
     if job_id is not None:
