@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -225,8 +227,11 @@ async def test_reading_never_changes_anything(tmp_path: Path) -> None:
         door.house.library.add_file(file)
         before = door.house.library.list()
         for route in ROUTES:
-            if route.path != "/domicile/doctor":  # which asks the embedded model, in order to know
-                await door.http.get(route.path.replace("{name:path}", "x"))
+            if route.path == "/domicile/doctor":  # which asks the embedded model, in order to know
+                continue
+            with contextlib.suppress(httpx2.TransportError, TimeoutError):  # a stream of events has no end
+                async with asyncio.timeout(1 if route.gives == "text/event-stream" else None):
+                    await door.http.get(route.path.replace("{name:path}", "x"))
         assert door.house.library.list() == before
         assert await door.house.jobs.list() == []
         assert door.parrot.wakes == 0
