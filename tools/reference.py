@@ -218,6 +218,10 @@ _KINDS: Mapping[Callable[[object], Any], str] = {
     config._folders: "list",
     config.seconds: "duration",
     config.byte_count: "size",
+    config.rate: "rate",
+    config.hours: "hours",
+    config._web_address: "address",
+    config._notices: "text",
 }
 
 
