@@ -58,6 +58,20 @@ BODIES: dict[str, dict[str, Any]] = {
         "properties": {"model": _TEXT, "prompt": {"type": ["string", "array"]}, **_SAMPLING},
         "additionalProperties": True,
     },
+    "pull": {
+        "type": "object",
+        "required": ["model"],
+        "properties": {
+            "model": _TEXT,
+            "limit": _RATE,
+            "hours": _HOURS,
+            "priority": _PRIORITY,
+            "detach": {"type": "boolean", "default": False},
+        },
+    },
+    "limit": {"type": "object", "properties": {"limit": _RATE}},
+    "hours": {"type": "object", "properties": {"hours": _HOURS}},
+    "priority": {"type": "object", "properties": {"priority": _PRIORITY}},
     "hf_pull": {
         "type": "object",
         "required": ["model_id", "filename"],
