@@ -109,15 +109,16 @@ async def test_a_store_with_another_file_is_noticed(store: Store, tmp_path: Path
     """What the store gives under the hash is checked like anything else; the second try goes by ranges alone."""
     other = Store(store.endpoint, store.hash)
     with f.running(f.Faulty(CONTENT[:-1] + b"?", offering(other, slow))) as server:
-        server.fault = offering(other, f.honest)
         wanted = hashlib.sha256(server.content).hexdigest()
         async with httpx2.AsyncClient() as client:
             patience = Patience(xet_least_bytes=0, xet_trial_s=0.3, xet_start_s=20, first_wait_s=0.01)
             one = Wanted(
                 server.url, tmp_path / "m.gguf", len(CONTENT), wanted, headers={"Authorization": "Bearer hf_secret"}
             )
-            await fetch(client, one, Told(), _accept, patience=patience, block=BLOCK)
+            told = Told()
+            await fetch(client, one, told, _accept, patience=patience, block=BLOCK, noted=told.noted.append)
         assert (tmp_path / "m.gguf").read_bytes() == server.content
+        assert "again" in told.noted
 
 
 async def test_a_store_that_lacks_the_file_costs_nothing(store: Store, tmp_path: Path) -> None:
