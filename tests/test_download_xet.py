@@ -108,7 +108,7 @@ async def test_the_faster_way_goes_on_alone(store: Store, tmp_path: Path) -> Non
 async def test_a_store_with_another_file_is_noticed(store: Store, tmp_path: Path) -> None:
     """What the store gives under the hash is checked like anything else; the second try goes by ranges alone."""
     other = Store(store.endpoint, store.hash)
-    with f.running(f.Faulty(CONTENT[:-1] + b"?", offering(other, slow))) as server:
+    with f.running(f.Faulty(CONTENT[::-1], offering(other, slow))) as server:
         wanted = hashlib.sha256(server.content).hexdigest()
         async with httpx2.AsyncClient() as client:
             patience = Patience(xet_least_bytes=0, xet_trial_s=0.3, xet_start_s=20, first_wait_s=0.01)
