@@ -215,6 +215,8 @@ _KINDS: Mapping[Callable[[object], Any], str] = {
     config._names: "list",
     config.seconds: "duration",
     config.byte_count: "size",
+    config._flag: "flag",
+    config._strategy: "choice",
 }
 
 

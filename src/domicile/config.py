@@ -35,6 +35,24 @@ def _port(value: object) -> int:
     return number
 
 
+def _flag(value: object) -> bool:
+    said = str(value).strip().lower()
+    if said not in {"1", "0", "true", "false", "yes", "no", "on", "off"}:
+        raise ValueError(value)
+    return said in {"1", "true", "yes", "on"}
+
+
+def _strategy(value: object) -> str:
+    said = str(value).strip().lower()
+    if said not in STRATEGIES:
+        raise ValueError(value)
+    return said
+
+
+STRATEGIES = ("home", "home-then-away", "away")
+"""Who answers: this machine alone; a target when this machine cannot; a target."""
+
+
 def _names(value: object) -> tuple[str, ...]:
     items = value if isinstance(value, (list, tuple)) else str(value).split(",")
     return tuple(str(item).strip() for item in items if str(item).strip())
@@ -123,6 +141,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("hub_token", "HF_TOKEN", "", secret=True),
     Setting("connect_timeout", "HTTP_CONNECT_TIMEOUT", 10.0, seconds),
     Setting("read_timeout", "HTTP_READ_TIMEOUT", 30.0, seconds),
+    Setting("offline", "DOMICILE_OFFLINE", False, _flag),
+    Setting("strategy", "DOMICILE_STRATEGY", "home", _strategy),
+    Setting("first_token", "DOMICILE_FIRST_TOKEN", 60.0, seconds),
     Setting("body_limit", "DOMICILE_BODY_LIMIT", 32 * 2**20, byte_count),
 )
 
@@ -148,6 +169,9 @@ class Settings:
     hub_token: str
     connect_timeout: float
     read_timeout: float
+    offline: bool
+    strategy: str
+    first_token: float
     body_limit: int
 
     @property
@@ -161,6 +185,11 @@ class Settings:
     @property
     def database(self) -> Path:
         return self.home / "domicile.db"
+
+    @property
+    def target_keys(self) -> Path:
+        """The keys of targets, for the owner of the house alone (0600)."""
+        return self.home / "target_keys.json"
 
     @property
     def doorplate(self) -> Path:

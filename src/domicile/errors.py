@@ -12,14 +12,20 @@ An error knows its code, its HTTP status, the exit status of the command line an
     │   └── BodyTooLarge          413
     ├── NotFound                  404
     │   ├── ModelNotFound  JobNotFound  RouteNotFound  NoLog  CardNotFound
+    │   ├── TargetNotFound
     │   ├── RepositoryNotFound  RevisionNotFound  FileNotOnHub  NoSuchVariant  NothingToRun
     │   └── ModelFileMissing      409  the library knows it, the disk does not
     ├── Refused                   403  the guard said no
     │   ├── HostRefused  OriginRefused
+    │   ├── NoConsent                  a target that nobody has consented to (yet, or for where it is now)
+    │   ├── NoTarget                   an answer from elsewhere was asked for, and nobody elsewhere may give it
     │   └── KeyRequired           401
     ├── SourceTrouble             502  the place models come from
     │   ├── HubUnreachable  HubAnswer
     │   ├── HubBusy               503
+    │   ├── Offline               503  the door is shut: nothing was sent
+    │   ├── TargetSilent               a target that does not answer, or breaks off
+    │   ├── TargetSaid                 a target that refuses, or answers what cannot be used
     │   ├── TokenRefused          401
     │   ├── Gated                 403
     │   ├── RangeRefused               a part was asked for, something else came
@@ -35,7 +41,12 @@ An error knows its code, its HTTP status, the exit status of the command line an
     │   ├── EngineMissing         501
     │   ├── BadModelFile          422
     │   ├── OutOfMemory           503
+    │   ├── DoesNotFit            507  the model, in this machine's memory
+    │   ├── QueueTooLong          503
+    │   ├── StillDownloading      503
+    │   ├── NobodyAnswers         503  not here, and none of the targets either
     │   ├── EngineDied            502
+    │   ├── FirstTokenLate        504
     │   └── WakeTimeout           504
     └── HouseTrouble              500
         ├── PortTaken  AlreadyOpen  HouseSilent  Bug
@@ -121,6 +132,9 @@ class ModelNotFound(NotFound): ...
 class JobNotFound(NotFound): ...
 
 
+class TargetNotFound(NotFound): ...
+
+
 class RouteNotFound(NotFound): ...
 
 
@@ -160,6 +174,12 @@ class HostRefused(Refused): ...
 class OriginRefused(Refused): ...
 
 
+class NoConsent(Refused): ...
+
+
+class NoTarget(Refused): ...
+
+
 class KeyRequired(Refused):
     status = 401
 
@@ -177,6 +197,16 @@ class HubAnswer(SourceTrouble): ...
 
 class HubBusy(SourceTrouble):
     status = 503
+
+
+class Offline(SourceTrouble):
+    status = 503
+
+
+class TargetSilent(SourceTrouble): ...
+
+
+class TargetSaid(SourceTrouble): ...
 
 
 class TokenRefused(SourceTrouble):
@@ -235,8 +265,28 @@ class OutOfMemory(EngineTrouble):
     status = 503
 
 
+class DoesNotFit(EngineTrouble):
+    status = 507
+
+
+class QueueTooLong(EngineTrouble):
+    status = 503
+
+
+class StillDownloading(EngineTrouble):
+    status = 503
+
+
+class NobodyAnswers(EngineTrouble):
+    status = 503
+
+
 class EngineDied(EngineTrouble):
     status = 502
+
+
+class FirstTokenLate(EngineTrouble):
+    status = 504
 
 
 class WakeTimeout(EngineTrouble):

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 
 from domicile import __version__, i18n
 from domicile.app import House
-from domicile.web import api, discover, openai, search
+from domicile.web import api, away, discover, openai, search
 from domicile.web.guard import Guard, Rules
 from domicile.web.limits import Limits
 from domicile.web.openapi import document
@@ -79,6 +79,14 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/domicile/jobs/{id}", api.job),
     Route("DELETE", "/domicile/jobs/{id}", api.cancel_job),
     Route("GET", "/domicile/jobs/{id}/events", api.job_events, gives="text/event-stream"),
+    Route("GET", "/domicile/targets", away.targets),
+    Route("POST", "/domicile/targets", away.add_target, "target", status=201),
+    Route("POST", "/domicile/targets/order", away.order_targets, "names"),
+    Route("POST", "/domicile/targets/{name}/consent", away.consent, "consent"),
+    Route("POST", "/domicile/targets/{name}/test", away.test_target),
+    Route("GET", "/domicile/targets/{name}", away.target),
+    Route("DELETE", "/domicile/targets/{name}", away.remove_target),
+    Route("GET", "/domicile/egress", away.outgoing),
     Route("GET", "/domicile/ps", api.ps),
     Route("GET", "/domicile/doctor", api.doctor),
 )

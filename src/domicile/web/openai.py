@@ -24,7 +24,8 @@ async def chat_completions(request: Request) -> Any:
     name = asking.text_of(data, "model") or ""
     asking.flag_of(data, "stream")
     asking.check_chat(data)
-    return _relay(house_of(request), name, "/v1/chat/completions", body)
+    said = asking.said(request, data, "strategy")
+    return _relay(house_of(request), Ask(name, "/v1/chat/completions", body, said=said))
 
 
 async def completions(request: Request) -> Any:
@@ -33,12 +34,12 @@ async def completions(request: Request) -> Any:
     name = asking.text_of(data, "model") or ""
     asking.flag_of(data, "stream")
     asking.check_prompt(data)
-    return _relay(house_of(request), name, "/v1/completions", body)
+    said = asking.said(request, data, "strategy")
+    return _relay(house_of(request), Ask(name, "/v1/completions", body, said=said))
 
 
-def _relay(house: House, name: str, path: str, body: bytes) -> Relay:
-    house.library.ready(name)  # a misspelt name fails here, before anything is woken
-    return Relay(lambda: house.answer(Ask(name, path, body)), house.closing)
+def _relay(house: House, ask: Ask) -> Relay:
+    return Relay(lambda: house.answer(ask), house.closing)
 
 
 async def models(request: Request) -> Response:
