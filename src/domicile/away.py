@@ -11,8 +11,9 @@ import asyncio
 import json
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,37 +28,32 @@ from domicile.engines import Reply
 from domicile.engines.remote import WHOLE_LIMIT, Remote
 from domicile.errors import (
     BadField,
-    DoesNotFit,
     DomicileError,
     EngineDied,
-    EngineMissing,
     FirstTokenLate,
     ModelNotFound,
     NobodyAnswers,
     NoConsent,
     NoTarget,
     Offline,
-    OutOfMemory,
-    QueueTooLong,
-    StillDownloading,
     TargetSaid,
     TargetSilent,
-    WakeTimeout,
 )
 from domicile.targets import Target, Targets
 
-FALLBACK_ON: Mapping[type[DomicileError], str] = {
-    DoesNotFit: "does_not_fit",
-    OutOfMemory: "does_not_fit",
-    EngineMissing: "engine_missing",
-    EngineDied: "engine_failed",
-    WakeTimeout: "engine_failed",
-    StillDownloading: "still_downloading",
-    QueueTooLong: "queue_too_long",
-    FirstTokenLate: "first_token_late",
+FALLBACK_ON: Mapping[str, str] = {
+    "out_of_memory": "does_not_fit",
+    "engine_missing": "engine_missing",
+    "engine_died": "engine_failed",
+    "engine_unwell": "engine_failed",
+    "wake_timeout": "engine_failed",
+    "still_downloading": "still_downloading",
+    "queue_full": "queue_too_long",
+    "waited_too_long": "queue_too_long",
+    "first_token_late": "first_token_late",
 }
-"""What home may fail by for somebody else to be asked. Nothing else: not a misspelt name, not a bad file, not a prompt
-that is too long, not a model that a person has just put to sleep."""
+"""The errors (by code) by which home may fail for somebody else to be asked, and why it is then said to be. Nothing else:
+not a misspelt name, not a bad file, not a prompt that is too long, not a model that a person has just put to sleep."""
 
 ELSEWHERE = frozenset({"/v1/chat/completions", "/v1/completions"})
 """Routes that may be answered by another model. (Embeddings of another model would be no answer at all, so they go
@@ -68,6 +64,19 @@ OURS = frozenset({"strategy", "keep_alive", "context"})
 REST_S = 15.0
 """A target that did not answer is asked last for this long."""
 _HOME_MIDWAY = 500
+
+_WISH: ContextVar[str | None] = ContextVar("wish", default=None)
+
+
+@contextmanager
+def wishing(strategy: str | None) -> Iterator[None]:
+    """Within, questions are asked by this strategy, whatever they say themselves; None changes nothing."""
+    token = _WISH.set(strategy)
+    try:
+        yield
+    finally:
+        _WISH.reset(token)
+
 
 Home = Callable[[Ask], AbstractAsyncContextManager[Answer]]
 
@@ -99,13 +108,16 @@ class Away:
 
     def strategy_of(self, ask: Ask) -> str:
         """As this conversation said, else the house's setting. Raises `BadField`."""
-        said = ask.said.get("strategy")
+        said = _WISH.get() or ask.said.get("strategy")
+        if said is None and b'"strategy"' in ask.body:  # looked for before it is read: most have none
+            said = ask.data().get("strategy")
         if said is None:
             return self.default
-        if said.strip().lower() not in STRATEGIES:
+        chosen = said.strip().lower() if isinstance(said, str) else ""
+        if chosen not in STRATEGIES:
             allowed = ", ".join(STRATEGIES)
-            raise BadField(field="strategy", problem=said[:80], reason="one_of", allowed=allowed)
-        return said.strip().lower()
+            raise BadField(field="strategy", problem=json.dumps(said)[:80], reason="one_of", allowed=allowed)
+        return chosen
 
     @asynccontextmanager
     async def answer(self, ask: Ask, home: Home) -> AsyncIterator[Answer]:
@@ -276,9 +288,9 @@ class Away:
 
 def reason_of(trouble: DomicileError) -> str | None:
     """Why somebody else may be asked after this error; None when nobody may."""
-    if isinstance(trouble, EngineDied) and trouble.facts.get("reason") == "stopped":
+    if trouble.code == "engine_died" and trouble.facts.get("reason") == "stopped":
         return None
-    return next((why for kind, why in FALLBACK_ON.items() if isinstance(trouble, kind)), None)
+    return FALLBACK_ON.get(trouble.code)
 
 
 def _in_short(trouble: DomicileError) -> str:

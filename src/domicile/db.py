@@ -73,7 +73,7 @@ MIGRATIONS: tuple[str, ...] = (
         bytes_up INTEGER NOT NULL DEFAULT 0,
         bytes_down INTEGER NOT NULL DEFAULT 0
     ) STRICT;
-    CREATE TABLE targets (             -- who else may answer, see targets.py; their keys are in a file of their own
+    CREATE TABLE targets (             -- who else may answer, see targets.py (their keys are in a file of their own)
         name TEXT PRIMARY KEY,
         kind TEXT NOT NULL,
         url TEXT NOT NULL,

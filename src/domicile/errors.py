@@ -41,8 +41,6 @@ An error knows its code, its HTTP status, the exit status of the command line an
     │   ├── EngineMissing         501
     │   ├── BadModelFile          422
     │   ├── OutOfMemory           503
-    │   ├── DoesNotFit            507  the model, in this machine's memory
-    │   ├── QueueTooLong          503
     │   ├── StillDownloading      503
     │   ├── NobodyAnswers         503  not here, and none of the targets either
     │   ├── EngineDied            502
@@ -262,14 +260,6 @@ class BadModelFile(EngineTrouble):
 
 
 class OutOfMemory(EngineTrouble):
-    status = 503
-
-
-class DoesNotFit(EngineTrouble):
-    status = 507
-
-
-class QueueTooLong(EngineTrouble):
     status = 503
 
 

@@ -22,6 +22,7 @@ from domicile.web.guard import Guard, Rules
 from domicile.web.limits import Limits
 from domicile.web.openapi import document
 from domicile.web.trouble import Troubles, language
+from domicile.web.wishes import Wishes
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,5 +97,5 @@ def build(house: House, rules: Rules) -> ASGIApp:
     """The application: guard, then errors, then limits, then routes."""
     app: ASGIApp = Router([StarletteRoute(r.path, r.handler, methods=[r.method]) for r in ROUTES])
     app = Limits(app, house.settings.body_limit)
-    app = Troubles(app, house)
+    app = Troubles(Wishes(app), house)
     return Guard(app, rules)

@@ -45,14 +45,6 @@ async def json_object(request: Request) -> tuple[bytes, dict[str, Any]]:
     return body, data
 
 
-def said(request: Request, data: Mapping[str, Any], *fields: str) -> dict[str, str]:
-    """What was said beside the question: headers `X-Domicile-NAME` by `name`, and these fields of the body, which a
-    header of the same name overrides. Raises `BadField`."""
-    found = {f: value for f in fields if (value := text_of(data, f, required=False)) is not None}
-    mark = "x-domicile-"
-    return found | {k.removeprefix(mark): v for k, v in request.headers.items() if k.startswith(mark)}
-
-
 def depth(value: object, limit: int) -> int:
     """How deep lists and objects are nested; stops counting past the limit."""
     level, layer = 0, [value]

@@ -25,7 +25,7 @@ async def targets(request: Request) -> Response:
         {
             "strategy": away.default,
             "strategies": list(STRATEGIES),
-            "fallback_on": list(dict.fromkeys(FALLBACK_ON.values())),
+            "fallback_on": dict(FALLBACK_ON),
             "presets": sorted(PRESETS),
             "targets": [away.public(t) for t in away.targets.list()],
         }

@@ -24,8 +24,7 @@ async def chat_completions(request: Request) -> Any:
     name = asking.text_of(data, "model") or ""
     asking.flag_of(data, "stream")
     asking.check_chat(data)
-    said = asking.said(request, data, "strategy")
-    return _relay(house_of(request), Ask(name, "/v1/chat/completions", body, said=said))
+    return _relay(house_of(request), Ask(name, "/v1/chat/completions", body))
 
 
 async def completions(request: Request) -> Any:
@@ -34,8 +33,7 @@ async def completions(request: Request) -> Any:
     name = asking.text_of(data, "model") or ""
     asking.flag_of(data, "stream")
     asking.check_prompt(data)
-    said = asking.said(request, data, "strategy")
-    return _relay(house_of(request), Ask(name, "/v1/completions", body, said=said))
+    return _relay(house_of(request), Ask(name, "/v1/completions", body))
 
 
 def _relay(house: House, ask: Ask) -> Relay:

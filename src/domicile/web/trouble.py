@@ -6,7 +6,6 @@ a `DomicileError` is a bug: it is logged with its trace, and the reader gets a n
 
 from __future__ import annotations
 
-import contextlib
 import json
 import secrets
 import sys
@@ -21,7 +20,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from domicile import i18n
 from domicile.app import House
-from domicile.egress import offline
 from domicile.errors import (
     Bug,
     DomicileError,
@@ -30,7 +28,6 @@ from domicile.errors import (
     MethodRefused,
     NobodyAnswers,
     OutOfMemory,
-    QueueTooLong,
     RouteNotFound,
     ShuttingDown,
     StillDownloading,
@@ -87,7 +84,7 @@ def answer_error(error: DomicileError, scope: Scope) -> JSONResponse:
     headers = {}
     if isinstance(error, KeyRequired):
         headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, (HubBusy, NobodyAnswers, OutOfMemory, QueueTooLong, ShuttingDown, StillDownloading)):
+    if isinstance(error, (HubBusy, NobodyAnswers, OutOfMemory, ShuttingDown, StillDownloading)):
         headers["Retry-After"] = "5"
     return JSONResponse(error_body(language(scope), error), error.status, headers)
 
@@ -124,8 +121,7 @@ class Troubles:
             await send(message)
 
         try:
-            with offline() if "x-domicile-offline" in Headers(scope=scope) else contextlib.nullcontext():
-                await self._app(scope, receive, watched)
+            await self._app(scope, receive, watched)
         except DomicileError as known:
             if started:
                 raise
