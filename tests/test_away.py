@@ -1,4 +1,4 @@
-"""Who answers when the house cannot: only targets with a consent, only for the listed reasons, and it is always said."""
+"""Who answers when the house cannot: targets with a consent alone, for the listed reasons alone, always said."""
 
 from __future__ import annotations
 

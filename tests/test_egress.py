@@ -1,4 +1,4 @@
-"""What leaves this machine goes through one door, which writes it down and can be shut; children cannot leave at all."""
+"""What leaves goes through one door, which writes it down and can be shut; children cannot leave at all."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from domicile.db import Database
 from domicile.egress import Egress, about
 from domicile.errors import DomicileError, Offline
 from domicile.ledger import Exchange
+from domicile.threaded import threaded
 from tests.conftest import OpenHouse, Visiting
 from tests.fakes.hub import FakeHub
 from tests.fakes.target import FakeTarget, running
@@ -65,6 +66,37 @@ async def test_every_byte_is_in_the_ledger_on_one_connection_or_several(database
     assert (sum(r.bytes_up for r in rows), sum(r.bytes_down for r in rows)) == (world.bytes_in, world.bytes_out)
     assert len({r.connection for r in rows}) == world.connections == 2
     assert all(r.ended_at is not None for r in rows)
+
+
+async def test_threads_leave_by_the_same_door(database: Database, world: FakeTarget) -> None:
+    outside = Egress(database)
+    async with outside.client("hub") as client:
+        with about("download", model="org/repo", job="j2"):
+            twin = threaded(client, timeout=5)
+        url = world.url + "/models"
+
+        def three() -> list[int]:
+            return [twin.get(url).status_code for _ in range(3)]
+
+        results = await asyncio.gather(asyncio.to_thread(three), asyncio.to_thread(three))
+        with door.offline():
+            shut = threaded(client)
+        with pytest.raises(Offline):
+            await asyncio.to_thread(shut.get, url)
+        world.fault = "breaks"
+        with pytest.raises(httpx2.RemoteProtocolError):
+            await asyncio.to_thread(twin.post, world.url + "/chat/completions", json={})
+        twin.close()
+        shut.close()
+        await asyncio.sleep(0)  # what the threads told last
+    rows = outside.ledger.exchanges()
+    await outside.aclose()
+    assert list(results) == [[200] * 3] * 2
+    assert {(r.purpose, r.model, r.job) for r in rows} == {("download", "org/repo", "j2")}
+    assert [r.error for r in rows] == ["RemoteProtocolError"] + [None] * 6
+    assert (sum(r.bytes_up for r in rows), sum(r.bytes_down for r in rows)) == (world.bytes_in, world.bytes_out)
+    assert len({r.connection for r in rows}) == world.connections
+    assert {r.address for r in rows} == {"127.0.0.1"}
 
 
 async def test_bytes_are_counted_below_tls(database: Database, tmp_path: Path) -> None:
@@ -242,11 +274,13 @@ def test_shut_process_refuses_whatever_goes_around_the_door() -> None:
     program = (
         "import socket, domicile.egress as e\n"
         "e.shut_process()\n"
-        "for act in (lambda: socket.create_connection(('192.0.2.1', 80), 1), lambda: socket.getaddrinfo('example.org', 80),"
+        "for act in (lambda: socket.create_connection(('192.0.2.1', 80), 1),"
+        " lambda: socket.getaddrinfo('example.org', 80),"
         " lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('192.0.2.1', 53))):\n"
         "    try: act(); print('left')\n"
         "    except Exception as x: print(type(x).__name__)\n"
-        "with socket.create_server(('127.0.0.1', 0)) as s: socket.create_connection(s.getsockname()).close(); print('here')\n"
+        "with socket.create_server(('127.0.0.1', 0)) as s:\n"
+        "    socket.create_connection(s.getsockname()).close(); print('here')\n"
     )
     ended = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True)
     assert ended.stdout.split() == ["Offline", "Offline", "Offline", "here"], ended.stderr
@@ -263,10 +297,12 @@ WAYS_OUT = {
 }  # fmt: skip
 METHODS = {"create_connection", "create_datagram_endpoint", "sock_connect", "urlopen", "urlretrieve"}
 MODULES = {"http.client", "urllib3", "requests", "aiohttp", "ftplib", "smtplib", "telnetlib", "xmlrpc", "websockets",
-           "httpcore2", "httpx", "redis", "paramiko", "huggingface_hub", "pycurl", "imaplib", "poplib", "nntplib"}  # fmt: skip
+           "httpcore2", "httpx", "redis", "paramiko", "huggingface_hub", "pycurl", "imaplib", "poplib"}  # fmt: skip
 ALLOWED = {
     "egress.py: httpcore2": "the door",
     "egress.py: httpx2.AsyncClient": "made with the door's transport",
+    "threaded.py: httpcore2": "the door, for threads",
+    "threaded.py: httpx2.Client": "made with a transport of the door, or like a client that is not ours",
     "away.py: httpx2.AsyncClient": "made with a transport of the door",
     "client.py: httpx2.AsyncClient": "asks our own house, in this process or where it is open",
     "door.py: create_connection": "to a child of ours, on loopback where there are no Unix sockets",

@@ -52,8 +52,8 @@ FALLBACK_ON: Mapping[str, str] = {
     "waited_too_long": "queue_too_long",
     "first_token_late": "first_token_late",
 }
-"""The errors (by code) by which home may fail for somebody else to be asked, and why it is then said to be. Nothing else:
-not a misspelt name, not a bad file, not a prompt that is too long, not a model that a person has just put to sleep."""
+"""The errors (by code) by which home may fail for somebody else to be asked, and why it then was. Nothing else: not a
+misspelt name, not a bad file, not a prompt that is too long, not a model that a person has just put to sleep."""
 
 ELSEWHERE = frozenset({"/v1/chat/completions", "/v1/completions"})
 """Routes that may be answered by another model. (Embeddings of another model would be no answer at all, so they go

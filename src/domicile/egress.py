@@ -84,17 +84,17 @@ class Egress:
     def __init__(self, database: Database, *, offline: bool = False) -> None:
         self.ledger = Ledger(database)
         self._offline = offline
-        self._transports: list[_Transport] = []
+        self._transports: list[Way] = []
 
     @property
     def offline(self) -> bool:
         """Is the door shut, for the house or for whoever asks now?"""
         return self._offline or _ABOUT.get().offline
 
-    def transport(self, purpose: str, *, judge: Judge | None = None, proxies: bool = True) -> httpx2.AsyncBaseTransport:
+    def transport(self, purpose: str, *, judge: Judge | None = None, proxies: bool = True) -> Way:
         """A way out. `purpose` is written down where nobody said better; `judge` sees every address before it is used,
         and the connection goes to an address that it saw. Closed with the door."""
-        made = _Transport(self, purpose, judge, proxies)
+        made = Way(self, purpose, judge, proxies)
         self._transports.append(made)
         return made
 
@@ -121,17 +121,17 @@ class Egress:
 # -- the transport --
 
 
-class _Transport(httpx2.AsyncBaseTransport):
+class Way(httpx2.AsyncBaseTransport):
     """A pool of connections, made when it is first used (reading the certificates takes tens of milliseconds)."""
 
     def __init__(self, egress: Egress, purpose: str, judge: Judge | None, proxies: bool) -> None:
-        self._egress, self._purpose = egress, purpose
+        self.egress, self.purpose = egress, purpose
         self._judge, self._proxies = judge, proxies
         self._pools: dict[str | None, httpcore2.AsyncConnectionPool] = {}
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        exchange = self._egress.begin(request, self._purpose)
-        proxy = _proxy_for(request.url) if self._proxies else None
+        exchange = self.egress.begin(request, self.purpose)
+        proxy = proxy_for(request.url) if self._proxies else None
         if proxy is not None:
             exchange.through(httpx2.URL(proxy).host)
         token = _NOW.set(exchange)
@@ -152,7 +152,7 @@ class _Transport(httpx2.AsyncBaseTransport):
             )
         except BaseException as trouble:
             exchange.end(type(trouble).__name__)
-            raise _ours(trouble, request) from trouble
+            raise ours(trouble, request) from trouble
         finally:
             _NOW.reset(token)
         exchange.answered(answer.status)
@@ -185,7 +185,7 @@ class _Transport(httpx2.AsyncBaseTransport):
             await pool.aclose()
 
 
-def _proxy_for(url: httpx2.URL) -> str | None:
+def proxy_for(url: httpx2.URL) -> str | None:
     """The proxy that the environment (or the system) names for an address, as every other program reads it."""
     if proxy_bypass(url.host):
         return None
@@ -194,7 +194,7 @@ def _proxy_for(url: httpx2.URL) -> str | None:
     return found if found is None or "://" in found else f"http://{found}"
 
 
-def _ours(trouble: BaseException, request: httpx2.Request) -> BaseException:
+def ours(trouble: BaseException, request: httpx2.Request) -> BaseException:
     """The same trouble under the name that users of httpx2 catch (its own transport maps them alike)."""
     if type(trouble).__module__.startswith("httpcore2"):
         kind = getattr(httpx2, type(trouble).__name__, httpx2.TransportError)
@@ -215,7 +215,7 @@ class _Body(httpx2.AsyncByteStream):
                 yield part
         except Exception as trouble:
             self._exchange.end(type(trouble).__name__)
-            raise _ours(trouble, self._request) from trouble
+            raise ours(trouble, self._request) from trouble
 
     async def aclose(self) -> None:
         try:

@@ -1,7 +1,7 @@
 """A server elsewhere that speaks OpenAI's dialect over real HTTP, with faults, and counts what comes and goes.
 
 `fault` says how it answers: `well`; `refuses STATUS`; `silent` (never); `breaks` (in the middle of an answer); `empty`;
-`page` (HTML); `elsewhere` (a redirect to `onward`); `garbage` (JSON that is none); `packed` (gzip that nobody asked for).
+`page` (HTML); `elsewhere` (a redirect to `onward`); `garbage` (JSON that is none); `packed` (gzip nobody asked for).
 """
 
 from __future__ import annotations
