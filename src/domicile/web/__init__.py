@@ -89,7 +89,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/domicile/targets/{name}/test", away.test_target),
     Route("GET", "/domicile/targets/{name}", away.target),
     Route("DELETE", "/domicile/targets/{name}", away.remove_target),
-    Route("GET", "/domicile/egress", away.outgoing),
+    Route("GET", "/domicile/egress", away.outgoing, query=("since", "limit")),
     Route("GET", "/domicile/ps", api.ps),
     Route("GET", "/domicile/doctor", api.doctor),
 )
