@@ -218,6 +218,8 @@ _KINDS: Mapping[Callable[[object], Any], str] = {
     config._folders: "list",
     config.seconds: "duration",
     config.byte_count: "size",
+    config._flag: "flag",
+    config._strategy: "choice",
 }
 
 

@@ -21,19 +21,31 @@ import httpx2
 
 from domicile import __version__, engines, i18n
 from domicile.answering import Answer, Ask, checked
+from domicile.away import Away
 from domicile.config import Settings
 from domicile.contents import Contents
 from domicile.db import Database
 from domicile.download import check_room, fetch
+from domicile.egress import Egress, about
 from domicile.engines import Awake, Engine, Launch
 from domicile.engines.llama import sweep
-from domicile.errors import BadField, DomicileError, NoLog, NotAdoptable, OutsideRoots
+from domicile.errors import (
+    BadField,
+    BadName,
+    DomicileError,
+    ModelNotFound,
+    NoLog,
+    NotAdoptable,
+    OutsideRoots,
+    StillDownloading,
+)
 from domicile.jobs import Jobs, Progress, Work
 from domicile.library import Library, free_bytes
 from domicile.outside import Places
 from domicile.runner import Runner
 from domicile.sources import Sources, choose, elsewhere
 from domicile.sources.hub import Hub
+from domicile.targets import Targets
 from domicile.types import Facts, FitReport, Installed, Job, ModelRef
 from domicile.updates import Updates
 
@@ -59,17 +71,24 @@ class House:
     """All the rooms. Made by `open_house`."""
 
     def __init__(
-        self, settings: Settings, database: Database, client: httpx2.AsyncClient, kinds: Mapping[str, Engine]
+        self,
+        settings: Settings,
+        database: Database,
+        egress: Egress,
+        client: httpx2.AsyncClient,
+        kinds: Mapping[str, Engine],
     ) -> None:
         self.settings = settings
         self.database = database
+        self.egress = egress
         self.library = Library(settings, database)
         self.contents = Contents(database)
         self.jobs = Jobs(self._describe)
         self.runner = Runner(kinds, self.launch_of, settings.keep_alive)
-        self.hub = Hub(settings, client)
+        self.hub = Hub(settings, client, offline=settings.offline)
+        self.away = Away(settings, Targets(database, settings.target_keys, settings.hub_token), egress, self._known)
         self.places = Places(database)
-        self.sources = Sources(settings, client, self.places, self.hub)
+        self.sources = Sources(settings, client, self.places, self.hub, egress)
         self.updates = Updates(settings, database, self.library, self.sources)
         self._predicted: dict[str, tuple[FitReport, Facts]] = {}
         self.closing = asyncio.Event()
@@ -102,7 +121,7 @@ class House:
         """The room that gives models to Ollama."""
         from domicile.giving import Giving
 
-        return Giving(self.settings, self.contents)
+        return Giving(self.settings, self.contents, self.egress)
 
     @cached_property
     def notices(self) -> Notices:
@@ -177,6 +196,13 @@ class House:
     async def _pull(
         self, ref: ModelRef, progress: Progress, name: str | None, folder: Path | None
     ) -> Mapping[str, object]:
+        job = self._download_of(str(ref))
+        with about("download", model=str(ref), job=job.id if job else None):
+            return await self._fetch(ref, progress, name, folder)
+
+    async def _fetch(
+        self, ref: ModelRef, progress: Progress, name: str | None, folder: Path | None
+    ) -> Mapping[str, object]:
         progress.step("resolve")
         source = self.sources.of(ref)
         repository = await source.describe(ref)
@@ -218,9 +244,45 @@ class House:
 
     @asynccontextmanager
     async def answer(self, ask: Ask) -> AsyncIterator[Answer]:
-        """What a model says to a question. Leaving the context stops the generation."""
+        """What a model says to a question, here or, where the person wants it, elsewhere. Leaving the context stops
+        the generation."""
+        async with self.away.answer(ask, self._answer_at_home) as answer:
+            yield answer
+
+    @asynccontextmanager
+    async def _answer_at_home(self, ask: Ask) -> AsyncIterator[Answer]:
+        try:
+            self.library.get(ask.model)
+        except ModelNotFound:
+            job = self._download_of(ask.model)
+            if job is None:
+                raise
+            raise StillDownloading(name=ask.model, done=round(100 * (job.progress or 0.0)), job=job.id) from None
         async with self.session(ask.model, ask.keep_alive_s) as (model, awake), awake.ask(ask.path, ask.body) as reply:
             yield Answer(await checked(model.name, reply), model.name, "home")
+
+    def _known(self, name: str) -> None:
+        """Is this a model of ours, or one that is on its way here? Raises `ModelNotFound`."""
+        try:
+            self.library.get(name)
+        except ModelNotFound:
+            if self._download_of(name) is None:
+                raise
+
+    def _download_of(self, name: str) -> Job | None:
+        """The download under way that brings a model."""
+        try:
+            asked = ModelRef.parse(name)
+        except BadName:
+            return None
+        for job in self.jobs.list():
+            coming = ModelRef.parse(job.model) if job.kind == "pull" and not job.over else None
+            if coming is None or (coming.kind, coming.name.lower()) != (asked.kind, asked.name.lower()):
+                continue
+            choices = {(r.quantisation or r.path or "").lower() for r in (asked, coming)} - {""}
+            if len(choices) < 2:
+                return job
+        return None
 
     async def remove(self, name: str, *, force: bool = False, also_files: bool = False) -> tuple[Installed, int]:
         """Put it to sleep, then forget it. Returns what it was, and the bytes freed.
@@ -335,7 +397,8 @@ class House:
             async with self.session("graine") as (_, awake), awake.ask("/v1/chat/completions", body) as reply:
                 async for _ in reply.body:
                     pass
-                return Check("engine", reply.status == 200, {"engine": "llama"})
+                sealed = getattr(awake, "sealed", None) or "?"
+                return Check("engine", reply.status == 200, {"engine": "llama", "sealed": sealed})
         except DomicileError as error:
             return Check("engine", False, {"engine": "llama"}, error)
 
@@ -354,9 +417,10 @@ async def open_house(settings: Settings, kinds: Mapping[str, Engine] | None = No
     sweep()
     database = Database(settings.database)
     timeout = httpx2.Timeout(settings.read_timeout, connect=settings.connect_timeout)
+    egress = Egress(database, offline=settings.offline)
     try:
-        async with httpx2.AsyncClient(timeout=timeout, follow_redirects=True, max_redirects=5) as client:
-            house = House(settings, database, client, engines.installed() if kinds is None else kinds)
+        async with egress.client("hub", timeout=timeout, follow_redirects=True, max_redirects=5) as client:
+            house = House(settings, database, egress, client, engines.installed() if kinds is None else kinds)
             if database.set_aside is not None:
                 sentence = i18n.say(house.lang, "house.set_aside", path=database.set_aside, n=len(house.library.list()))
                 print(sentence, file=sys.stderr)
@@ -370,6 +434,7 @@ async def open_house(settings: Settings, kinds: Mapping[str, Engine] | None = No
                 await house.runner.close()
                 await house.sources.close()
     finally:
+        await egress.aclose()
         database.close()
 
 

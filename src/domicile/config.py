@@ -35,6 +35,24 @@ def _port(value: object) -> int:
     return number
 
 
+def _flag(value: object) -> bool:
+    said = str(value).strip().lower()
+    if said not in {"1", "0", "true", "false", "yes", "no", "on", "off"}:
+        raise ValueError(value)
+    return said in {"1", "true", "yes", "on"}
+
+
+def _strategy(value: object) -> str:
+    said = str(value).strip().lower()
+    if said not in STRATEGIES:
+        raise ValueError(value)
+    return said
+
+
+STRATEGIES = ("home", "home-then-away", "away")
+"""Who answers: this machine alone; a target when this machine cannot; a target."""
+
+
 def _names(value: object) -> tuple[str, ...]:
     items = value if isinstance(value, (list, tuple)) else str(value).split(",")
     return tuple(str(item).strip() for item in items if str(item).strip())
@@ -44,13 +62,6 @@ def _folders(value: object) -> tuple[str, ...]:
     """A list, or one text whose parts stand between the system's separators (`:`, on Windows `;`)."""
     items = value if isinstance(value, (list, tuple)) else str(value).split(os.pathsep)
     return tuple(str(item).strip() for item in items if str(item).strip())
-
-
-def _flag(value: object) -> bool:
-    said = str(value).strip().lower()
-    if said not in {"1", "0", "true", "false", "yes", "no", "on", "off"}:
-        raise ValueError(value)
-    return said in {"1", "true", "yes", "on"}
 
 
 def seconds(value: object) -> float:
@@ -146,6 +157,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("ollama_host", "OLLAMA_HOST", "127.0.0.1:11434"),
     Setting("ollama_elsewhere", "DOMICILE_OLLAMA_ELSEWHERE", False, _flag),
     Setting("llama_cache", "LLAMA_CACHE", ""),
+    Setting("offline", "DOMICILE_OFFLINE", False, _flag),
+    Setting("strategy", "DOMICILE_STRATEGY", "home", _strategy),
+    Setting("first_token", "DOMICILE_FIRST_TOKEN", 60.0, seconds),
     Setting("body_limit", "DOMICILE_BODY_LIMIT", 32 * 2**20, byte_count),
 )
 
@@ -181,6 +195,9 @@ class Settings:
     ollama_host: str
     ollama_elsewhere: bool
     llama_cache: str
+    offline: bool
+    strategy: str
+    first_token: float
     body_limit: int
 
     @property
@@ -194,6 +211,11 @@ class Settings:
     @property
     def database(self) -> Path:
         return self.home / "domicile.db"
+
+    @property
+    def target_keys(self) -> Path:
+        """The keys of targets, for the owner of the house alone (0600)."""
+        return self.home / "target_keys.json"
 
     @property
     def doorplate(self) -> Path:

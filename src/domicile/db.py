@@ -114,6 +114,37 @@ MIGRATIONS: tuple[str, ...] = (
         at REAL NOT NULL
     ) STRICT;
     """,
+    """
+    CREATE TABLE egress (              -- every exchange with the world outside, see egress.py
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        at REAL NOT NULL,
+        ended_at REAL,                 -- NULL: under way, or the house was killed
+        connection TEXT,               -- exchanges on one connection share it
+        host TEXT NOT NULL,
+        port INTEGER NOT NULL,
+        address TEXT,                  -- NULL: no connection came about
+        via TEXT,                      -- the proxy, where there is one
+        purpose TEXT NOT NULL,
+        model TEXT,
+        job TEXT,
+        request TEXT NOT NULL,
+        status INTEGER,
+        error TEXT,
+        bytes_up INTEGER NOT NULL DEFAULT 0,
+        bytes_down INTEGER NOT NULL DEFAULT 0
+    ) STRICT;
+    CREATE TABLE targets (             -- who else may answer, see targets.py (their keys are in a file of their own)
+        name TEXT PRIMARY KEY,
+        kind TEXT NOT NULL,
+        url TEXT NOT NULL,
+        position INTEGER NOT NULL,
+        timeout_s REAL NOT NULL,
+        models TEXT NOT NULL,          -- JSON: our name of a model, and theirs
+        consented_at REAL,
+        reach TEXT,                    -- here, network or internet, as it was at the consent
+        addresses TEXT NOT NULL        -- JSON list: where it was then
+    ) STRICT;
+    """,
 )
 
 
@@ -184,8 +215,13 @@ class Database:
         return self._connection.execute(sql, values).fetchall()
 
     @contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
-        """One transaction; when it ends without an error, it is on the disk."""
+    def write(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """One transaction; when it ends without an error, it is on the disk.
+
+        Not `durable`: it survives a kill, but a power cut may take the last seconds of such writes (progress, signs of
+        life), and no disk is waited for.
+        """
+        self._connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
         try:
             self._connection.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as trouble:

@@ -116,6 +116,8 @@ class _Child:
         self._key = secrets.token_urlsafe(24)
         self._door: Door | None = None
         self._stopping = False
+        self.sealed: str | None = None
+        """How the child is kept from every network (`seal.cut_off`)."""
         self.pid = process.pid
         self.gone = asyncio.Event()
         self._watch = asyncio.create_task(self._wait(), name=f"watch {launch.model.name}")
@@ -135,6 +137,7 @@ class _Child:
                     raise await self._why_gone(loading=True)
                 if "ready" not in line:
                     raise self._why_failed(line)
+                self.sealed = line.get("sealed")
                 self._door = Door(line["ready"], self._key)
                 await self._until_healthy()
         except TimeoutError as trouble:

@@ -1,9 +1,9 @@
 """The child that holds one GGUF model: llama.cpp's server, in a process of its own.
 
-Run as a script; imports nothing of ours, so that it starts fast and knows no secret. It reads one JSON line (the
-parameters) on stdin, writes one JSON line on stdout (`ready` with the address, or `failed`), and ends when stdin
-ends: the house holds the other end, so that even a kill -9 of the house leaves no orphan. llama.cpp's log goes
-to stderr.
+Run as a script; imports nothing of ours but `seal`, so that it starts fast and knows no secret. It has no network: it
+cuts itself off before the engine is loaded. It reads one JSON line (the parameters) on stdin, writes one JSON line on
+stdout (`ready` with the address, or `failed`), and ends when stdin ends: the house holds the other end, so that even a
+kill -9 of the house leaves no orphan. llama.cpp's log goes to stderr.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from domicile.seal import cut_off
+
 
 def main() -> None:
+    sealed = cut_off()  # first: threads and the bond to the house come after
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints is log, never an answer
     asked: dict[str, Any] = json.loads(sys.stdin.readline())
@@ -41,7 +44,7 @@ def main() -> None:
     except (RuntimeError, ValueError, TypeError, OSError) as trouble:
         _answer(answers, failed="load", problem=str(trouble))
         os._exit(5)
-    _answer(answers, ready=server.listening_address)
+    _answer(answers, ready=server.listening_address, sealed=sealed)
     while True:
         time.sleep(3600)
 

@@ -19,6 +19,7 @@ from domicile import __version__, i18n
 from domicile.app import House
 from domicile.web import (
     api,
+    away,
     custom,
     discover,
     huggingface,
@@ -33,6 +34,7 @@ from domicile.web.guard import Guard, Rules
 from domicile.web.limits import Limits
 from domicile.web.openapi import document
 from domicile.web.trouble import Troubles, language
+from domicile.web.wishes import Wishes
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,14 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/domicile/jobs/{id}", api.job),
     Route("DELETE", "/domicile/jobs/{id}", api.cancel_job),
     Route("GET", "/domicile/jobs/{id}/events", api.job_events, gives="text/event-stream"),
+    Route("GET", "/domicile/targets", away.targets),
+    Route("POST", "/domicile/targets", away.add_target, "target", status=201),
+    Route("POST", "/domicile/targets/order", away.order_targets, "names"),
+    Route("POST", "/domicile/targets/{name}/consent", away.consent, "consent"),
+    Route("POST", "/domicile/targets/{name}/test", away.test_target),
+    Route("GET", "/domicile/targets/{name}", away.target),
+    Route("DELETE", "/domicile/targets/{name}", away.remove_target),
+    Route("GET", "/domicile/egress", away.outgoing, query=("since", "limit")),
     Route("GET", "/domicile/ps", api.ps),
     Route("GET", "/domicile/doctor", api.doctor),
 )
@@ -141,5 +151,5 @@ def build(house: House, rules: Rules) -> ASGIApp:
     """The application: guard, then errors, then limits, then routes."""
     app: ASGIApp = Router([StarletteRoute(r.path, r.handler, methods=[r.method]) for r in ROUTES])
     app = Limits(app, house.settings.body_limit)
-    app = Troubles(app, house)
+    app = Troubles(Wishes(app), house)
     return Guard(app, rules)

@@ -24,7 +24,7 @@ async def chat_completions(request: Request) -> Any:
     name = asking.text_of(data, "model") or ""
     asking.flag_of(data, "stream")
     asking.check_chat(data)
-    return _relay(house_of(request), name, "/v1/chat/completions", body)
+    return _relay(house_of(request), Ask(name, "/v1/chat/completions", body))
 
 
 async def completions(request: Request) -> Any:
@@ -33,12 +33,11 @@ async def completions(request: Request) -> Any:
     name = asking.text_of(data, "model") or ""
     asking.flag_of(data, "stream")
     asking.check_prompt(data)
-    return _relay(house_of(request), name, "/v1/completions", body)
+    return _relay(house_of(request), Ask(name, "/v1/completions", body))
 
 
-def _relay(house: House, name: str, path: str, body: bytes) -> Relay:
-    house.library.ready(name)  # a misspelt name fails here, before anything is woken
-    return Relay(lambda: house.answer(Ask(name, path, body)), house.closing)
+def _relay(house: House, ask: Ask) -> Relay:
+    return Relay(lambda: house.answer(ask), house.closing)
 
 
 async def models(request: Request) -> Response:

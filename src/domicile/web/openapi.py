@@ -41,6 +41,7 @@ BODIES: dict[str, dict[str, Any]] = {
             "tools": {"type": "array", "items": {"type": "object"}},
             "tool_choice": {"type": ["string", "object"]},
             "response_format": {"type": "object"},
+            "strategy": {"type": "string", "enum": ["home", "home-then-away", "away"]},
         },
         "additionalProperties": True,
     },
@@ -99,6 +100,23 @@ BODIES: dict[str, dict[str, Any]] = {
             "via": {"type": "string", "enum": ["auto", "link", "api"], "default": "auto"},
             "force": {"type": "boolean", "default": False},
         },
+    },
+    "target": {
+        "type": "object",
+        "required": ["name"],
+        "properties": {
+            "name": _TEXT,
+            "url": _TEXT,
+            "key": _TEXT,
+            "timeout": {"type": ["string", "number"]},
+            "models": {"type": "object", "additionalProperties": _TEXT},
+        },
+    },
+    "consent": {"type": "object", "required": ["consent"], "properties": {"consent": {"type": "boolean"}}},
+    "names": {
+        "type": "object",
+        "required": ["names"],
+        "properties": {"names": {"type": "array", "items": _TEXT}},
     },
     "wake": {"type": "object", "properties": {"keep_alive": {"type": ["string", "number"]}}},
 }

@@ -26,9 +26,11 @@ from domicile.errors import (
     HubBusy,
     KeyRequired,
     MethodRefused,
+    NobodyAnswers,
     OutOfMemory,
     RouteNotFound,
     ShuttingDown,
+    StillDownloading,
 )
 
 _TYPES = {
@@ -82,7 +84,7 @@ def answer_error(error: DomicileError, scope: Scope) -> JSONResponse:
     headers = {}
     if isinstance(error, KeyRequired):
         headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, (HubBusy, OutOfMemory, ShuttingDown)):
+    if isinstance(error, (HubBusy, NobodyAnswers, OutOfMemory, ShuttingDown, StillDownloading)):
         headers["Retry-After"] = "5"
     return JSONResponse(error_body(language(scope), error), error.status, headers)
 
