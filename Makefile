@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-parity run test check fix bench docs lock clean
+.PHONY: help setup setup-dev setup-parity redis run test check fix bench docs lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,7 +40,14 @@ setup-parity: $(VENV)/.parity ## and torch with transformers, for the tests that
 run: setup ## open the house: where it is, and a first answer
 	$(BIN)/domicile serve --hello
 
-test: check setup-parity ## everything CI runs: format, lint, types, layers, docs, tests
+# The tests of the jobs that are kept in Redis ask a real one. Where it may not be installed, they say that they skip.
+redis: ## redis-server from Debian, where it is missing and may be installed
+	@command -v redis-server >/dev/null || { command -v apt-get >/dev/null && \
+	  { [ "$$(id -u)" = 0 ] && sudo= || sudo="sudo -n"; \
+	    $$sudo apt-get update -qq && $$sudo apt-get install -y -qq redis-server >/dev/null; }; } || \
+	  echo "redis-server is not here: its tests will be skipped"
+
+test: check setup-parity redis ## everything CI runs: format, lint, types, layers, docs, tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: setup-dev ## the same without the tests

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -118,6 +120,32 @@ def open_house_process() -> Iterator[Callable[..., OpenHouse]]:
         process.wait(10)
         assert process.stdout is not None
         process.stdout.close()
+
+
+@dataclass
+class RedisServer:
+    """A real redis-server, on a socket of its own."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("no redis-server on this machine (make redis installs it where it may)")
+    folder = Path(tempfile.mkdtemp(prefix="redis"))  # a socket's path is short
+    words = [program, "--port", "0", "--unixsocket", str(folder / "s"), "--dir", str(folder), "--save", ""]
+    process = subprocess.Popen([*words, "--appendonly", "no"], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    while b"eady to accept connections" not in (line := process.stdout.readline()):
+        assert line, "redis-server did not start"
+    yield RedisServer(f"unix://{folder / 's'}", process)
+    process.terminate()
+    process.wait(10)
+    process.stdout.close()
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -211,4 +211,4 @@ def test_every_default_is_what_reading_it_gives() -> None:
 
 
 def test_what_must_stay_secret_is_marked() -> None:
-    assert {setting.name for setting in SETTINGS if setting.secret} == {"api_key", "hub_token"}
+    assert {setting.name for setting in SETTINGS if setting.secret} == {"api_key", "hub_token", "redis_url", "webhook"}

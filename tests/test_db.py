@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -15,7 +16,7 @@ import pytest
 
 from domicile.config import load
 from domicile.db import MIGRATIONS, Database
-from domicile.errors import HomeNotWritable
+from domicile.errors import HomeNotWritable, NewerDatabase
 from domicile.library import Library
 
 ROOT = Path(__file__).parent.parent
@@ -184,6 +185,17 @@ def _half_overwritten(path: Path) -> None:
     _header(path, size // 2, os.urandom(size - size // 2))
 
 
+def _sql(path: Path, statement: str) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        other.executescript(statement)
+
+
+def _another_program(path: Path, version: int) -> None:
+    path.unlink()
+    _sql(path, f"CREATE TABLE bookmarks (url TEXT); PRAGMA user_version={version}")
+    path.write_bytes(path.read_bytes().ljust(3 * 4096, b"\0"))
+
+
 DAMAGE: dict[str, Callable[[Path], object]] = {
     "garbage": lambda p: p.write_bytes(os.urandom(20_000)),
     "a text": lambda p: p.write_text("this is no database\n" * 100, "utf-8"),
@@ -196,23 +208,58 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "zeros at its start": lambda p: _header(p, 0, bytes(8192)),
     "steps forgotten": lambda p: _header(p, 60, bytes(4)),
     "a page size of 3": lambda p: _header(p, 16, b"\0\3"),
+    "a page of zeros": lambda p: _header(p, 4096 * 3, bytes(4096)),
+    "half a page": lambda p: _header(p, 4096 * 2, os.urandom(2048)),
+    "another program's tables": lambda p: _another_program(p, len(MIGRATIONS)),
+    "another program's tables, unnumbered": lambda p: _another_program(p, 0),
+    "a column missing": lambda p: _sql(p, "ALTER TABLE models DROP COLUMN licence"),
+    "a table missing": lambda p: _sql(p, "DROP TABLE kept"),
+    "a number of steps that nobody wrote": lambda p: _header(p, 60, b"\x7f\xff\xff\xff"),
 }
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_a_damaged_database_is_set_aside_and_a_new_one_works(tmp_path: Path, kind: str) -> None:
+def test_a_damaged_database_is_set_aside_and_rebuilt_from_the_models_in_our_folder(tmp_path: Path, kind: str) -> None:
     path = _filled(tmp_path)
+    settings = load()
+    file = settings.models / "org" / "repo" / "x-Q4_K_M.gguf"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"GGUFxxxx")
     DAMAGE[kind](path)
     damaged = path.read_bytes()
     database = Database(path)
     assert database.set_aside == path.with_name("domicile.db.damaged-1")
     assert database.set_aside.read_bytes()[1000:] == damaged[1000:]
     assert database.kept("key-1") is None
+    assert [m.name for m in Library(settings, database).list() if m.source == "hub"] == ["org/repo:Q4_K_M"]
     database.keep("a", "1")
     database.close()
     again = Database(path)
     assert (again.set_aside, again.kept("a")) == (None, "1")
     again.close()
+
+
+def test_a_database_of_a_later_domicile_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    path = _filled(tmp_path)
+    _sql(path, f"PRAGMA user_version={len(MIGRATIONS) + 1}")
+    before = path.read_bytes()
+    with pytest.raises(NewerDatabase) as refused:
+        Database(path)
+    assert refused.value.facts == {"path": str(path), "found": len(MIGRATIONS) + 1, "known": len(MIGRATIONS)}
+    assert path.read_bytes() == before
+    assert list(path.parent.glob("*.damaged-*")) == []
+
+
+def test_what_survives_a_kill_and_not_a_power_cut_is_seen_by_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "domicile.db"
+    database, other = Database(path), Database(path)
+    with database.write(durable=False) as w:
+        w.execute("INSERT INTO kept VALUES ('a', '1')")
+    assert other.kept("a") == "1"
+    database.keep("b", "2")
+    assert database.read("PRAGMA synchronous")[0][0] == 2
+    database.close()
+    other.close()
 
 
 def test_a_second_damaged_database_does_not_replace_the_first(tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import random
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,16 +35,29 @@ class Store:
     hash: str
 
 
+_PUT = """
+import sys, hf_xet
+commit = hf_xet.XetSession().new_upload_commit(endpoint=sys.argv[1])
+upload = commit.start_upload_file(sys.argv[2])
+commit.wait_to_finish()
+print(upload.result().xet_info.hash)
+"""
+
+
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """The file in a store of Xet's own making."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("hf")))
-        endpoint = f"local://{tmp_path_factory.mktemp('cas')}"
-        commit = hf_xet.XetSession().new_upload_commit(endpoint=endpoint)
-        upload = commit.start_upload_bytes(CONTENT)
-        commit.wait_to_finish()
-        yield Store(endpoint, upload.result().xet_info.hash)
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """The file in a store of Xet's own making, put there by a process of its own: one at a time may have it open."""
+    folder = tmp_path_factory.mktemp("cas")
+    (folder / "file").write_bytes(CONTENT)
+    endpoint = f"local://{folder}"
+    told = subprocess.run(
+        [sys.executable, "-c", _PUT, endpoint, str(folder / "file")],
+        env={**os.environ, "HF_HOME": str(folder / "hf")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return Store(endpoint, told.stdout.strip())
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +84,8 @@ def slow(ask: f.Ask) -> bool:
     ask.part(b"", Content__Length=str(ask.end - ask.start))
     for at in range(0, len(ask.body), 8192):
         ask.connection.sendall(ask.body[at : at + 8192])
+        with ask.faulty.lock:
+            ask.faulty.served_bytes += 8192
         time.sleep(0.04)
     return True
 
@@ -103,24 +120,25 @@ async def test_the_faster_way_goes_on_alone(store: Store, tmp_path: Path) -> Non
         await _fetch(server, tmp_path / "m.gguf", told)
         assert (tmp_path / "m.gguf").read_bytes() == CONTENT
         assert told.total == len(CONTENT)
-        assert server.served_bytes < len(CONTENT) / 2
+        assert 0 < server.served_bytes < len(CONTENT) / 2
         assert server.tokens_at_cdn == []
     assert not psutil.Process().children()
 
 
 async def test_a_store_with_another_file_is_noticed(store: Store, tmp_path: Path) -> None:
     """What the store gives under the hash is checked like anything else; the second try goes by ranges alone."""
-    other = Store(store.endpoint, store.hash)
-    with f.running(f.Faulty(CONTENT[:-1] + b"?", offering(other, slow))) as server:
-        server.fault = offering(other, f.honest)
+    told = Told()
+    fault = offering(store, lambda ask: not told.noted.count("again") and slow(ask))
+    with f.running(f.Faulty(CONTENT[::-1], fault)) as server:
         wanted = hashlib.sha256(server.content).hexdigest()
         async with httpx2.AsyncClient() as client:
             patience = Patience(xet_least_bytes=0, xet_trial_s=0.3, xet_start_s=20, first_wait_s=0.01)
             one = Wanted(
                 server.url, tmp_path / "m.gguf", len(CONTENT), wanted, headers={"Authorization": "Bearer hf_secret"}
             )
-            await fetch(client, one, Told(), _accept, patience=patience, block=BLOCK)
+            await fetch(client, one, told, _accept, patience=patience, block=BLOCK, noted=told.noted.append)
         assert (tmp_path / "m.gguf").read_bytes() == server.content
+        assert "again" in told.noted
 
 
 async def test_a_store_that_lacks_the_file_costs_nothing(store: Store, tmp_path: Path) -> None:

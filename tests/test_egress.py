@@ -309,6 +309,7 @@ ALLOWED = {
     "download/ranges.py: httpcore2": "the names of its errors",
     "outside.py: httpx2.Client": "made with a twin of the door's transport",
     "download/xet_child.py: hf_xet": "a child whose bytes are entered by the transfer that started it",
+    "jobs/redis_store.py: redis": "the queue of a setting",
     "client.py: httpx2.AsyncClient": "asks our own house, in this process or where it is open",
     "door.py: create_connection": "to a child of ours, on loopback where there are no Unix sockets",
     "web/serve.py: socket.socket": "listens",

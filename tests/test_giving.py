@@ -307,7 +307,7 @@ async def test_a_model_that_ollama_had_keeps_what_ollama_said_of_it(visiting: Vi
         root, "x:1", MODEL, {"template": "{{ .Prompt }}", "system": "Be kind.", "params": {"top_k": 3, "evil": 1}}
     )
     async with visiting() as visit:
-        await visit.house.jobs.wait(visit.house.adopt({"all": True}).id)
+        await visit.house.jobs.wait((await visit.house.adopt({"all": True})).id)
         made = (await visit.http.get("/domicile/models/x:1/modelfile")).json()
     assert made["template"] == "ollama"
     assert 'TEMPLATE """{{ .Prompt }}"""\nSYSTEM """Be kind."""\nPARAMETER top_k 3\n' in made["modelfile"]
@@ -362,7 +362,7 @@ async def test_a_pull_that_fails_in_the_middle_of_its_answer_fails(
     if known:
         ollama.registry["x"] = 1000
     async with visiting() as visit:
-        job = await visit.house.jobs.wait(visit.house.ollama_pull("x").id)
+        job = await visit.house.jobs.wait((await visit.house.ollama_pull("x")).id)
         assert job.status == "failed"
         assert job.error is not None
         assert job.error["code"] == code

@@ -214,7 +214,7 @@ async def test_no_page_of_a_foreign_origin_changes_or_reads_anything(tmp_path: P
                 assert answer.json()["error"]["code"] == "origin_refused"
                 assert "access-control-allow-origin" not in answer.headers
         assert door.house.library.list() == before
-        assert door.house.jobs.list() == []
+        assert await door.house.jobs.list() == []
         assert door.parrot.wakes == 0
 
 
@@ -229,7 +229,7 @@ async def test_reading_never_changes_anything(tmp_path: Path) -> None:
                 async with door.http.stream("GET", route.path.replace("{name:path}", "x")):
                     pass  # (one stream of events never ends)
         assert door.house.library.list() == before
-        assert door.house.jobs.list() == []
+        assert await door.house.jobs.list() == []
         assert door.parrot.wakes == 0
 
 

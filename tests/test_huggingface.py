@@ -193,7 +193,7 @@ async def test_fragments_hold_what_came_from_outside_as_text_alone(hub: FakeHub,
                 headers=HX,
             ),
         ]
-        job = visit.house.jobs.list()[0]
+        job = (await visit.house.jobs.list())[0]
         pages.append(await visit.http.get(f"/api/stream/progress?job_id={job.id}&as=html"))
     for page in pages:
         told = page.text

@@ -29,6 +29,8 @@ FAMILIES = {
     "list": "cli.py: the marks of a model",
     "export": "giving: how a model was given",
     "step": "output.py: the steps of a job",
+    "job": "commands/jobs.py: the states of a job",
+    "notice": "jobs/notices.py: how a job ended",
     "doctor": "web/api.py: checks",
     "reach": "targets.Reach: where a target is",
     "strategy": "config.STRATEGIES",

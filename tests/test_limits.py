@@ -226,7 +226,7 @@ async def test_a_caller_who_leaves_in_the_middle_of_a_body_breaks_nothing(door: 
     await wire.close()
     async with httpx2.AsyncClient(trust_env=False) as http:
         assert (await http.get(f"{door.url}/domicile/health")).status_code == 200
-    assert door.house.jobs.list() == []
+    assert await door.house.jobs.list() == []
 
 
 @anyio

@@ -220,6 +220,10 @@ _KINDS: Mapping[Callable[[object], Any], str] = {
     config.byte_count: "size",
     config._flag: "flag",
     config._strategy: "choice",
+    config.rate: "rate",
+    config.hours: "hours",
+    config._web_address: "address",
+    config._notices: "text",
 }
 
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +25,8 @@ from domicile.away import Away
 from domicile.config import Settings
 from domicile.contents import Contents
 from domicile.db import Database
-from domicile.download import check_room, fetch
-from domicile.egress import Egress, about
+from domicile.download import PARTIAL, Limiter, Partial, check_room, fetch, forget, needed, partials
+from domicile.egress import Egress, about, offline
 from domicile.engines import Awake, Engine, Launch
 from domicile.engines.llama import sweep
 from domicile.errors import (
@@ -37,9 +37,15 @@ from domicile.errors import (
     NoLog,
     NotAdoptable,
     OutsideRoots,
+    PartialNotFound,
+    StillBusy,
     StillDownloading,
 )
-from domicile.jobs import Jobs, Progress, Work
+from domicile.jobs import Jobs, Kind, Limits, Policy, Progress
+from domicile.jobs.hands import Launcher, Takes
+from domicile.jobs.notices import Notices as JobNotices
+from domicile.jobs.sqlite_store import SqliteStore
+from domicile.jobs.store import Store
 from domicile.library import Library, free_bytes
 from domicile.outside import Places
 from domicile.runner import Runner
@@ -77,13 +83,32 @@ class House:
         egress: Egress,
         client: httpx2.AsyncClient,
         kinds: Mapping[str, Engine],
+        *,
+        takes: Takes = "asked",
+        queue: tuple[Store, Launcher | None] | None = None,
     ) -> None:
         self.settings = settings
         self.database = database
         self.egress = egress
         self.library = Library(settings, database)
         self.contents = Contents(database)
-        self.jobs = Jobs(self._describe)
+        self._limiter = Limiter(settings.download_limit or None)
+        store, launcher = queue or (SqliteStore(database), None)
+        self.jobs = Jobs(
+            store,
+            {
+                "pull": Kind(self._pull),
+                "adopt": Kind(self._adopt, download=False),
+                "export": Kind(self._export, download=False),
+                "ollama_pull": Kind(self._ollama_pull, download=False),
+            },
+            self._describe,
+            policy=Policy(settings.downloads, settings.download_limit, settings.download_hours),
+            takes=takes,
+            launcher=launcher,
+            free=lambda: free_bytes(settings),
+            tell=JobNotices(settings, lambda: self.lang).tell,
+        )
         self.runner = Runner(kinds, self.launch_of, settings.keep_alive)
         self.hub = Hub(settings, client, offline=settings.offline)
         self.away = Away(settings, Targets(database, settings.target_keys, settings.hub_token), egress, self._known)
@@ -153,32 +178,63 @@ class House:
 
     # -- sentences --
 
-    async def pull(self, text: str, *, name: str | None = None, folder: str | None = None) -> Job:
+    async def pull(
+        self,
+        text: str,
+        *,
+        name: str | None = None,
+        folder: str | None = None,
+        priority: int | None = None,
+        limit: int | None = None,
+        hours: str | None = None,
+        stay: bool = True,
+    ) -> Job:
         """Have a model here: a job that resolves the name, downloads what is missing and enters it in the library.
 
         A name that does not live here is a custom model's id, or else, with a tag, one of Ollama's. `name` is what to
-        call it, `folder` where its files go when that is not our store (within DOMICILE_DOWNLOAD_ROOTS).
+        call it, `folder` where its files go when that is not our store (within DOMICILE_DOWNLOAD_ROOTS). `limit` in
+        bytes a second, `hours` as `config.hours` reads them; not `stay`: nobody here will wait for it.
         """
         ref = ModelRef.parse(text)
         if ref.kind == "house":
             with contextlib.suppress(DomicileError):
                 here = self.library.ready(ref.name)
-                return self.jobs.start("pull", here.name, _already(here))
+                return await self._already(here)
             if custom := self.customs.find(ref.name):
-                return await self.pull(custom.url, name=custom.id, folder=folder)
+                return await self.pull(
+                    custom.url,
+                    name=custom.id,
+                    folder=folder,
+                    priority=priority,
+                    limit=limit,
+                    hours=hours,
+                    stay=stay,
+                )
             ref = elsewhere(ref)
         self.sources.of(ref)
         if ref.kind == "file" and not Path(ref.name).expanduser().is_absolute():
             raise BadField(field="model", problem=ref.name[:200], reason="absolute")
-        place = None if folder is None else self._allowed(folder)
-        return self.jobs.start("pull", str(ref), lambda progress: self._pull(ref, progress, name, place))
+        arguments: dict[str, Any] = {"model": str(ref)}
+        if name:
+            arguments["name"] = name
+        if folder is not None:
+            arguments["folder"] = str(self._allowed(folder))
+        if self.egress.offline and not self.settings.offline:  # as this request alone wishes
+            arguments["offline"] = True
+        return await self.jobs.start(
+            "pull", str(ref), arguments, priority=priority, limit=limit, hours=hours, stay=stay
+        )
+
+    async def _already(self, model: Installed) -> Job:
+        result = {"name": model.name, "size_bytes": model.size_bytes, "verified": True}
+        return await self.jobs.done("pull", model.name, result, model.size_bytes)
 
     async def update(self, name: str) -> Job:
         """Have a model as it is now where it came from."""
         model, origin = self.updates.asked(name)
         (now,) = await self.updates.check(model.name)
         if now.state in {"current", "pinned"} and not model.missing:
-            return self.jobs.start("pull", model.name, _already(model))
+            return await self._already(model)
         return await self.pull(str(origin.ref), name=model.name, folder=str(origin.folder) if origin.folder else None)
 
     def _allowed(self, folder: str) -> Path:
@@ -193,34 +249,34 @@ class House:
             raise OutsideRoots(folder=folder[:200].replace("\0", "?"), roots=", ".join(str(r) for r in roots))
         return place.resolve()
 
-    async def _pull(
-        self, ref: ModelRef, progress: Progress, name: str | None, folder: Path | None
-    ) -> Mapping[str, object]:
-        job = self._download_of(str(ref))
-        with about("download", model=str(ref), job=job.id if job else None):
-            return await self._fetch(ref, progress, name, folder)
+    async def _pull(self, arguments: Mapping[str, Any], progress: Progress) -> Mapping[str, object]:
+        shut = offline() if arguments.get("offline") else contextlib.nullcontext()
+        with about("download", model=arguments["model"]), shut:
+            return await self._fetch(arguments, progress)
 
-    async def _fetch(
-        self, ref: ModelRef, progress: Progress, name: str | None, folder: Path | None
-    ) -> Mapping[str, object]:
+    async def _fetch(self, arguments: Mapping[str, Any], progress: Progress) -> Mapping[str, object]:
+        ref, name = ModelRef.parse(arguments["model"]), arguments.get("name")
+        folder = Path(arguments["folder"]) if arguments.get("folder") else None
         progress.step("resolve")
         source = self.sources.of(ref)
         repository = await source.describe(ref)
         variant = choose(repository, ref)
-        progress.expect(variant.size_bytes)
         if repository.source == "file":
             model = self.library.add_file(Path(repository.id))
+            progress.expect(model.size_bytes)
             progress.resumed(model.size_bytes)
             return {"name": model.name, "size_bytes": model.size_bytes, "verified": False}
         place = folder or source.folder(repository)
-        kept = sum(p.stat().st_size for p in place.rglob("*.partial")) if place.is_dir() else 0
-        check_room(place, variant.size_bytes, self._free(place) + kept)
+        files = {file.path: place.joinpath(*file.path.split("/")) for file in variant.files}
+        wanted = [source.wanted(repository, file, files[file.path]) for file in variant.files]
+        here = variant.size_bytes - sum(needed(w) for w in wanted)
+        if folder is not None:  # perhaps on another disk than the one whose room is shared among jobs
+            check_room(place, variant.size_bytes - here, self._free(place))
+        await progress.reserve(variant.size_bytes, here, place=place)
+        limiter = self._limiter_of(progress)
         progress.step("download")
-        files: dict[str, Path] = {}
-        for file in variant.files:
-            files[file.path] = place.joinpath(*file.path.split("/"))
-            wanted = source.wanted(repository, file, files[file.path])
-            await fetch(source.client, wanted, progress, source.judge, noted=progress.step)
+        for one in wanted:
+            await fetch(source.client, one, progress, source.judge, limits=limiter, noted=progress.step)
         progress.settle()
         entry = source.entry(ref, repository, variant, files)
         entry = replace(entry, name=name) if name else entry
@@ -231,6 +287,36 @@ class House:
     def _free(self, place: Path) -> int:
         """Room on the disk of a folder that need not exist yet."""
         return free_bytes(replace(self.settings, home=place))
+
+    def _limiter_of(self, progress: Progress) -> Limiter:
+        """The speed limit of one job, below the one of all, which a person may change while it runs."""
+        limiter = Limiter(parent=self._limiter)
+
+        def hear(limits: Limits) -> None:
+            limiter.rate, self._limiter.rate = limits.job, limits.house
+
+        progress.heed(hear)
+        return limiter
+
+    def partials(self) -> list[Partial]:
+        """What downloads that were stopped or cut have left: to go on with, or to forget."""
+        return partials(self.settings.models)
+
+    def partial_name(self, partial: Partial) -> str:
+        """What a person calls it, and pulls to go on with it: `org/repo/file`."""
+        return partial.target.relative_to(self.settings.models).as_posix()
+
+    async def forget_partial(self, name: str) -> tuple[str, int]:
+        """Delete what a download left. Returns its name, and the bytes freed. Raises `PartialNotFound`, and
+        `StillBusy` while a job works on it."""
+        said = name.removesuffix(PARTIAL)
+        found = next((p for p in self.partials() if self.partial_name(p) == said), None)
+        if found is None:
+            raise PartialNotFound(name=name[:200])
+        try:
+            return said, await asyncio.to_thread(forget, found)
+        except StillBusy as busy:
+            raise StillBusy(name=said, reason="download") from busy
 
     @asynccontextmanager
     async def session(self, name: str, keep_alive_s: float | None = None) -> AsyncIterator[tuple[Installed, Awake]]:
@@ -254,28 +340,28 @@ class House:
         try:
             self.library.get(ask.model)
         except ModelNotFound:
-            job = self._download_of(ask.model)
+            job = await self._download_of(ask.model)
             if job is None:
                 raise
             raise StillDownloading(name=ask.model, done=round(100 * (job.progress or 0.0)), job=job.id) from None
         async with self.session(ask.model, ask.keep_alive_s) as (model, awake), awake.ask(ask.path, ask.body) as reply:
             yield Answer(await checked(model.name, reply), model.name, "home")
 
-    def _known(self, name: str) -> None:
+    async def _known(self, name: str) -> None:
         """Is this a model of ours, or one that is on its way here? Raises `ModelNotFound`."""
         try:
             self.library.get(name)
         except ModelNotFound:
-            if self._download_of(name) is None:
+            if await self._download_of(name) is None:
                 raise
 
-    def _download_of(self, name: str) -> Job | None:
+    async def _download_of(self, name: str) -> Job | None:
         """The download under way that brings a model."""
         try:
             asked = ModelRef.parse(name)
         except BadName:
             return None
-        for job in self.jobs.list():
+        for job in await self.jobs.list():
             coming = ModelRef.parse(job.model) if job.kind == "pull" and not job.over else None
             if coming is None or (coming.kind, coming.name.lower()) != (asked.kind, asked.name.lower()):
                 continue
@@ -294,11 +380,11 @@ class House:
         also = self.adoption.leavings(model) if also_files else []
         return model, self.library.remove(model.name, also)
 
-    def adopt(self, wanted: Mapping[str, object]) -> Job:
+    async def adopt(self, wanted: Mapping[str, object]) -> Job:
         """Take in what other tools have: `{"models": [id, ...]}`, `{"path": absolute}` or `{"all": true}`."""
         named = wanted.get("models")
         said = ", ".join(map(str, named)) if isinstance(named, list) else str(wanted.get("path") or "*")
-        return self.jobs.start("adopt", said[:500], partial(self._adopt, wanted))
+        return await self.jobs.start("adopt", said[:500], dict(wanted))
 
     async def _adopt(self, wanted: Mapping[str, object], progress: Progress) -> Mapping[str, object]:
         progress.step("adopt")
@@ -315,10 +401,10 @@ class House:
         told = [{"id": offer.id, **self._describe(error)} for offer, error in refused]
         return {"adopted": [t.public() for t in taken], "refused": told}
 
-    def export(self, name: str, wanted: Mapping[str, object]) -> Job:
+    async def export(self, name: str, wanted: Mapping[str, object]) -> Job:
         """Give a model to Ollama: `{"as": ..., "via": "auto" | "link" | "api", "force": false}`."""
         model = self.library.ready(name)
-        return self.jobs.start("export", model.name, partial(self._export, {**wanted, "model": model.name}))
+        return await self.jobs.start("export", model.name, {**wanted, "model": model.name})
 
     async def _export(self, wanted: Mapping[str, Any], progress: Progress) -> Mapping[str, object]:
         model = self.library.ready(wanted["model"])
@@ -327,12 +413,12 @@ class House:
         given = await self.giving.to_ollama(model, wanted.get("as"), progress, via=via, force=force)
         return {**given.public(), "size_bytes": model.size_bytes}
 
-    def ollama_pull(self, name: str) -> Job:
+    async def ollama_pull(self, name: str) -> Job:
         """Have the running Ollama download a model."""
         from domicile.giving import check_name
 
         check_name(name)
-        return self.jobs.start("ollama_pull", name, partial(self._ollama_pull, {"model": name}))
+        return await self.jobs.start("ollama_pull", name, {"model": name})
 
     async def _ollama_pull(self, wanted: Mapping[str, Any], progress: Progress) -> Mapping[str, object]:
         await self.giving.pull(wanted["model"], progress)
@@ -412,21 +498,31 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(settings: Settings, kinds: Mapping[str, Engine] | None = None) -> AsyncIterator[House]:
-    """Open the rooms; close them when the context is left."""
+async def open_house(
+    settings: Settings, kinds: Mapping[str, Engine] | None = None, *, takes: Takes = "asked"
+) -> AsyncIterator[House]:
+    """Open the rooms; close them when the context is left.
+
+    `takes`: which jobs this process runs: `all` that wait (the open house), those it was `asked` for (a command that
+    opened one for itself), or `none` but those a worker takes up one by one.
+    """
     sweep()
     database = Database(settings.database)
     timeout = httpx2.Timeout(settings.read_timeout, connect=settings.connect_timeout)
     egress = Egress(database, offline=settings.offline)
     try:
         async with egress.client("hub", timeout=timeout, follow_redirects=True, max_redirects=5) as client:
-            house = House(settings, database, egress, client, engines.installed() if kinds is None else kinds)
+            queue = await _queue(settings, takes) if settings.redis_url else None
+            engines_here = engines.installed() if kinds is None else kinds
+            house = House(settings, database, egress, client, engines_here, takes=takes, queue=queue)
             if database.set_aside is not None:
                 sentence = i18n.say(house.lang, "house.set_aside", path=database.set_aside, n=len(house.library.list()))
                 print(sentence, file=sys.stderr)
             elif house.library.rebuilt:
                 print(i18n.say(house.lang, "house.rebuilt", n=house.library.rebuilt), file=sys.stderr)
             try:
+                if takes == "all":
+                    house.jobs.open()
                 yield house
             finally:
                 house.closing.set()
@@ -438,10 +534,10 @@ async def open_house(settings: Settings, kinds: Mapping[str, Engine] | None = No
         database.close()
 
 
-def _already(model: Installed) -> Work:
-    async def work(progress: Progress) -> Mapping[str, object]:
-        progress.expect(model.size_bytes)
-        progress.resumed(model.size_bytes)
-        return {"name": model.name, "size_bytes": model.size_bytes, "verified": True}
+async def _queue(settings: Settings, takes: Takes) -> tuple[Store, Launcher | None]:
+    """The jobs of `DOMICILE_REDIS_URL`, which workers run. Raises `QueueUnreachable`."""
+    from domicile.jobs.redis_store import RedisStore, prefix_of
+    from domicile.jobs.rq_launcher import RqLauncher
 
-    return work
+    store = await RedisStore.connect(settings.redis_url, prefix_of(settings.home))
+    return store, None if takes == "none" else RqLauncher(settings.redis_url, prefix_of(settings.home))

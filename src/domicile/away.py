@@ -11,7 +11,7 @@ import asyncio
 import json
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -94,7 +94,9 @@ class Health:
 class Away:
     """The targets, and the way to them."""
 
-    def __init__(self, settings: Settings, targets: Targets, egress: Egress, known: Callable[[str], object]) -> None:
+    def __init__(
+        self, settings: Settings, targets: Targets, egress: Egress, known: Callable[[str], Awaitable[object]]
+    ) -> None:
         self.targets = targets
         self.default = settings.strategy
         self._first_token_s = settings.first_token
@@ -126,7 +128,7 @@ class Away:
         why: DomicileError | None = None
         async with AsyncExitStack() as elsewhere:
             if strategy == "away":
-                self._check_name(ask.model)
+                await self._check_name(ask.model)
                 yield await self._elsewhere(elsewhere, ask, None)
                 return
             if strategy == "home" or self._egress.offline or not self._candidates(ask):
@@ -213,10 +215,10 @@ class Away:
         health = self._health.get(name)
         return health is not None and not health.well and time.time() - health.at < REST_S
 
-    def _check_name(self, name: str) -> None:
+    async def _check_name(self, name: str) -> None:
         """A name is known when it is a model's of this house, or when a consented target was told it."""
         try:
-            self._known(name)
+            await self._known(name)
         except ModelNotFound:
             if not any(name in t.models for t in self.targets.list() if t.consented_at is not None):
                 raise

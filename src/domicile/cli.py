@@ -16,14 +16,25 @@ from typing import Any
 import click
 
 from domicile import __version__, i18n
-from domicile.commands import away, custom, discover, house, models, origins, search, sharing, talking
+from domicile.commands import (
+    away,
+    custom,
+    discover,
+    house,
+    jobs,
+    models,
+    origins,
+    search,
+    sharing,
+    talking,
+)
 from domicile.config import load
 from domicile.errors import BadField, DomicileError
 from domicile.grammar import COMMANDS, Desk, Work, argument, command, explain
 from domicile.output import Output
 
 INTERRUPTED = 130
-ORDER = (talking, models, origins, custom, sharing, search, discover, away, house)
+ORDER = (talking, models, jobs, origins, custom, sharing, search, discover, away, house)
 """The rooms of the command line, in the order of its help."""
 
 

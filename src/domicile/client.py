@@ -101,12 +101,12 @@ class Client:
                 yield chunk
 
     async def follow(self, job_id: str) -> AsyncIterator[dict[str, Any]]:
-        """The states of a job until it is over; a cut connection is taken up where it broke."""
+        """The states of a job from now on, until it is over; a cut connection is taken up where it broke."""
         seen = 0
         while True:
-            query = {"Last-Event-ID": str(seen)}
+            query, headers = ({}, {"Last-Event-ID": str(seen)}) if seen else ({"after": "now"}, {})
             try:
-                async with self._stream("GET", f"/domicile/jobs/{job_id}/events", {}, headers=query) as answer:
+                async with self._stream("GET", f"/domicile/jobs/{job_id}/events", query, headers=headers) as answer:
                     async for number, data in _events(answer):
                         seen = number or seen
                         yield data
@@ -150,6 +150,11 @@ def of_model(name: str, verb: str = "") -> str:
 def of_custom(name: str, verb: str = "") -> str:
     """The path of a custom model's route."""
     return f"/domicile/custom/{quote(name, safe='/:@')}" + (f"/{verb}" if verb else "")
+
+
+def of_partial(name: str) -> str:
+    """The path of what a download left."""
+    return f"/domicile/partials/{quote(name, safe='/:@')}"
 
 
 def _said(content: bytes, status: int) -> HouseSaid:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from domicile.errors import BadField
 
@@ -119,6 +121,52 @@ def byte_count(value: object) -> int:
     return _count(int(number))
 
 
+def rate(value: object) -> int:
+    """Read a speed, in bytes a second: `5MB/s`, `"500 KiB"`, `0` for no limit."""
+    said = str(value).strip()
+    return byte_count(said[:-2] if said.lower().endswith("/s") else said)
+
+
+def hours(value: object) -> str:
+    """Read the hours of a day as people write them, in local time: `23:00-07:00`, `23-7`, `23h-7h30`, `always`.
+
+    Returns `23:00-07:00`, or `always` (what an empty text says as well).
+    """
+    said = str(value).strip().lower().replace(" ", "").replace("–", "-")
+    if said in {"", "always", "toujours"}:
+        return "always"
+    ends = [re.fullmatch(r"(\d{1,2})(?:[:h](\d{2})?)?", end) for end in said.split("-")]
+    if len(ends) != 2:
+        raise ValueError(value)
+    shown = []
+    for end in ends:
+        if end is None:
+            raise ValueError(value)
+        hour, minute = int(end[1]), int(end[2] or 0)
+        if (hour, minute) == (24, 0):
+            hour = 0
+        if hour > 23 or minute > 59:
+            raise ValueError(value)
+        shown.append(f"{hour:02d}:{minute:02d}")
+    return "always" if shown[0] == shown[1] else "-".join(shown)
+
+
+def _web_address(value: object) -> str:
+    """An http(s) address with a host and without a password in it, or nothing."""
+    said = str(value).strip()
+    parts = urlsplit(said)
+    if said and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.password):
+        raise ValueError(value)
+    return said
+
+
+def _notices(value: object) -> str:
+    said = str(value).strip().lower()
+    if said not in {"auto", "on", "off"}:
+        raise ValueError(value)
+    return said
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One row of SETTINGS. Its sentence is in the locale under `setting.<name>`."""
@@ -161,6 +209,12 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("strategy", "DOMICILE_STRATEGY", "home", _strategy),
     Setting("first_token", "DOMICILE_FIRST_TOKEN", 60.0, seconds),
     Setting("body_limit", "DOMICILE_BODY_LIMIT", 32 * 2**20, byte_count),
+    Setting("downloads", "DOMICILE_DOWNLOADS", 3, _count),
+    Setting("download_limit", "DOMICILE_DOWNLOAD_LIMIT", 0, rate),
+    Setting("download_hours", "DOMICILE_DOWNLOAD_HOURS", "always", hours),
+    Setting("webhook", "DOMICILE_WEBHOOK", "", _web_address, secret=True),
+    Setting("notices", "DOMICILE_NOTICES", "auto", _notices),
+    Setting("redis_url", "DOMICILE_REDIS_URL", "", secret=True),
 )
 
 
@@ -199,6 +253,12 @@ class Settings:
     strategy: str
     first_token: float
     body_limit: int
+    downloads: int
+    download_limit: int
+    download_hours: str
+    webhook: str
+    notices: str
+    redis_url: str
 
     @property
     def models(self) -> Path:

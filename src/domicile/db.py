@@ -4,20 +4,23 @@ Write-ahead log and `synchronous=FULL`: what was acknowledged survives a kill -9
 Several processes may hold it open; a writer waits up to ten seconds for another, and one process at a time opens,
 builds or sets aside (`*.lock`: SQLite does not wait when two set the journal at once). A file that SQLite cannot read
 is set aside as `*.damaged-N`, and `set_aside` says so; the library rebuilds itself from the models' folder. One
-that is locked, or on a disk that is full or fails, is refused and left alone: it may be whole.
+that is locked, was made by a later Domicile, or is on a disk that is full or fails, is refused and left alone: it may
+be whole.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from domicile.errors import HomeNotWritable
+from domicile.errors import HomeNotWritable, NewerDatabase
 
 BUSY_S = 10.0
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
@@ -145,7 +148,27 @@ MIGRATIONS: tuple[str, ...] = (
         addresses TEXT NOT NULL        -- JSON list: where it was then
     ) STRICT;
     """,
+    """
+    CREATE TABLE jobs (
+        id TEXT PRIMARY KEY,
+        key TEXT NOT NULL,             -- kind and model: asking twice for one thing joins
+        over INTEGER NOT NULL,
+        state TEXT NOT NULL            -- JSON of jobs.book.Record
+    ) STRICT;
+    CREATE UNIQUE INDEX one_job_for_one_thing ON jobs (key) WHERE NOT over;
+    CREATE TABLE job_events (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,  -- never given twice: listeners go on after the last they saw
+        job TEXT NOT NULL,
+        state TEXT NOT NULL            -- JSON of types.Job
+    ) STRICT;
+    CREATE INDEX events_of_job ON job_events (job, number);
+    """,
 )
+
+
+_NO_FUTURE = 10_000
+"""More steps than any Domicile will have: such a number is damage."""
+_TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"
 
 
 class Database:
@@ -186,6 +209,12 @@ class Database:
             if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
                 raise sqlite3.DatabaseError("quick_check failed")
             done = connection.execute("PRAGMA user_version").fetchone()[0]
+            if done > len(MIGRATIONS):
+                if done > _NO_FUTURE or not connection.execute(_TABLES).fetchall():
+                    raise sqlite3.DatabaseError("a number of steps that nobody wrote")
+                raise NewerDatabase(path=str(path), found=done, known=len(MIGRATIONS))
+            if done == 0 and connection.execute(_TABLES).fetchall():
+                raise sqlite3.DatabaseError("tables of somebody else, or steps forgotten")
             if done < len(MIGRATIONS):
                 connection.execute("BEGIN IMMEDIATE")
                 done = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -196,6 +225,8 @@ class Database:
                 connection.execute(f"PRAGMA user_version={len(MIGRATIONS)}")
                 connection.execute("COMMIT")
                 self.new = done == 0
+            if _schema(connection) != _expected(MIGRATIONS):
+                raise sqlite3.DatabaseError("tables are missing or altered")
         except BaseException:
             connection.close()
             raise
@@ -207,8 +238,9 @@ class Database:
         while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
             number += 1
         path.rename(aside)
-        for suffix in ("-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # what it says may still be read beside its database
+            path.with_name(path.name + "-wal").rename(aside.with_name(aside.name + "-wal"))
+        path.with_name(path.name + "-shm").unlink(missing_ok=True)
         return aside
 
     def read(self, sql: str, *values: Any) -> list[sqlite3.Row]:
@@ -250,3 +282,18 @@ class Database:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _schema(connection: sqlite3.Connection) -> Mapping[str, Sequence[str]]:
+    """The tables, and the columns of each with their types."""
+    tables = [str(row[0]) for row in connection.execute(_TABLES)]
+    return {t: [f"{c[1]} {c[2]}" for c in connection.execute(f"PRAGMA table_info({t})")] for t in sorted(tables)}
+
+
+@cache
+def _expected(steps: tuple[str, ...]) -> Mapping[str, Sequence[str]]:
+    """What the steps make, where nothing went wrong."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as made:
+        for step in steps:
+            made.executescript(step)
+        return _schema(made)

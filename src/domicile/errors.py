@@ -11,7 +11,7 @@ An error knows its code, its HTTP status, the exit status of the command line an
     │   ├── GrammarTooLarge            a grammar or schema beyond the bounds that keep the engine safe
     │   └── BodyTooLarge          413
     ├── NotFound                  404
-    │   ├── ModelNotFound  JobNotFound  RouteNotFound  NoLog  CardNotFound
+    │   ├── ModelNotFound  JobNotFound  RouteNotFound  NoLog  CardNotFound  PartialNotFound
     │   ├── TargetNotFound
     │   ├── RepositoryNotFound  RevisionNotFound  FileNotOnHub  NoSuchVariant  NothingToRun
     │   ├── NotAdoptable  NotInOllama  NoSuchAlias
@@ -58,6 +58,8 @@ An error knows its code, its HTTP status, the exit status of the command line an
     │   └── WakeTimeout           504
     └── HouseTrouble              500
         ├── PortTaken  AlreadyOpen  HouseSilent  Bug
+        ├── NewerDatabase              the database was made by a later Domicile: left alone
+        ├── QueueUnreachable      503  the Redis that holds the jobs
         ├── MethodRefused         405
         ├── SlowRequest           408
         ├── StillBusy             409
@@ -177,6 +179,9 @@ class NotInOllama(NotFound): ...
 
 
 class NoSuchAlias(NotFound): ...
+
+
+class PartialNotFound(NotFound): ...
 
 
 class ModelFileMissing(NotFound):
@@ -352,6 +357,13 @@ class HouseSilent(HouseTrouble): ...
 
 
 class Bug(HouseTrouble): ...
+
+
+class NewerDatabase(HouseTrouble): ...
+
+
+class QueueUnreachable(HouseTrouble):
+    status = 503
 
 
 class MethodRefused(HouseTrouble):

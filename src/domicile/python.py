@@ -105,10 +105,14 @@ class Domicile:
         found: list[dict[str, Any]] = self._wait(self._client.get("/domicile/models"))["models"]
         return found
 
-    def pull(self, model: str, progress: Callable[[Mapping[str, Any]], None] | None = None) -> dict[str, Any]:
-        """Have a model here, verified; `progress` is called with each state of the job. Returns its last state."""
+    def pull(
+        self, model: str, progress: Callable[[Mapping[str, Any]], None] | None = None, **wishes: Any
+    ) -> dict[str, Any]:
+        """Have a model here, verified; `progress` is called with each state of the job. Returns its last state.
 
-        return self._followed(self._client.post("/domicile/pull", {"model": _located(model)}), progress)
+        Wishes are those of `POST /domicile/pull`: `limit="5MB/s"`, `hours="23:00-07:00"`, `priority="high"`."""
+
+        return self._followed(self._client.post("/domicile/pull", {"model": _located(model), **wishes}), progress)
 
     def outdated(self, model: str | None = None) -> list[dict[str, Any]]:
         """How the models stand to where they came from: `state` is changed, current, pinned, gone or unknown."""
@@ -143,6 +147,8 @@ class Domicile:
                 job = state
                 if progress is not None:
                     progress(state)
+                if job["status"] == "paused" and job["step"] != "left":
+                    break
             return job
 
         job = self._wait(work())
@@ -223,6 +229,11 @@ class Domicile:
     def remove_target(self, name: str) -> dict[str, Any]:
         """Forget a target, its consent and its key."""
         return self._wait(self._client.delete(f"/domicile/targets/{name}"))
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """Downloads that wait, run or are paused, and the last ones that ended."""
+        found: list[dict[str, Any]] = self._wait(self._client.get("/domicile/jobs"))["jobs"]
+        return found
 
     # -- talking --
 

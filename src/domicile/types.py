@@ -440,7 +440,7 @@ class Installed:
         }
 
 
-JobStatus = Literal["queued", "running", "done", "failed", "cancelled"]
+JobStatus = Literal["queued", "running", "paused", "done", "failed", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -460,7 +460,16 @@ class Job:
     started_at: float | None = None
     completed_at: float | None = None
     error: Mapping[str, object] | None = None
+    """Why it failed, or why it is paused."""
     result: Mapping[str, object] = field(default_factory=dict)
+    priority: int = 0
+    """The higher goes first; among equals, the older."""
+    limit: int | None = None
+    """Bytes a second it may take; None for no limit of its own."""
+    hours: str | None = None
+    """`23:00-07:00`, or `always`; None for the house's own hours."""
+    resume_at: float | None = None
+    """When a paused job goes on by itself."""
 
     @property
     def over(self) -> bool:
@@ -494,6 +503,10 @@ class Job:
             "completed_at": self.completed_at,
             "error": dict(self.error) if self.error else None,
             "result": dict(self.result),
+            "priority": self.priority,
+            "limit": self.limit,
+            "hours": self.hours,
+            "resume_at": self.resume_at,
         }
 
 

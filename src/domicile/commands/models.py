@@ -10,50 +10,57 @@ from typing import Any
 import click
 
 from domicile import i18n
+from domicile.commands.jobs import followed
 from domicile.commands.search import show_variants
 from domicile.errors import BadField
 from domicile.grammar import Desk, argument, command, model_argument, named, option, path_of
 from domicile.types import ModelRef
 
 
-@command("pull", argument("model"))
-async def pull(desk: Desk, model: str) -> None:
+@command(
+    "pull",
+    argument("model"),
+    option("--limit"),
+    option("--at"),
+    option("--priority"),
+    option("--detach", "-d", is_flag=True),
+)
+async def pull(desk: Desk, model: str, limit: str | None, at: str | None, priority: str | None, detach: bool) -> None:
+    say = desk.output.say
     async with desk.house() as house:
-        job = await pulled(desk, house, model)
+        wishes = {"limit": limit, "hours": at, "priority": priority, "detach": detach or None}
+        asked = {"model": _asked(model), **{name: value for name, value in wishes.items() if value is not None}}
+        job = await house.post("/domicile/pull", asked)
+        if detach:
+            lines = [say("pull.detached", model=job["model"], id=job["id"])]
+            if house.url is None and job["status"] == "queued" and not desk.settings.redis_url:
+                lines.append(say("jobs.nobody"))
+            desk.output.result(job, *lines)
+            return
+        job = await followed(desk, house, job)
         name, size = job["result"]["name"], job["result"]["size_bytes"]
         done = "pull.done" if job["result"].get("verified", True) else "pull.done_unverified"
-        desk.output.result(job, desk.output.say(done, name=name, size=i18n.size(desk.output.lang, size)))
+        desk.output.result(job, say(done, name=name, size=i18n.size(desk.output.lang, size)))
 
 
 async def pulled(desk: Desk, house: Any, model: str) -> dict[str, Any]:
-    """Follow a download to its end. Ctrl-C leaves it resumable."""
+    """Have a model here, and follow its download to the end. Ctrl-C leaves it resumable."""
+    return await followed(desk, house, await house.post("/domicile/pull", {"model": _asked(model)}))
+
+
+def _asked(model: str) -> str:
+    """The model as the house must hear it: a path that means the same in its own folder."""
     ref = ModelRef.parse(model)
-    said = path_of(ref) if ref.kind == "file" else model
-    job: dict[str, Any] = await house.post("/domicile/pull", {"model": said})
-    return await followed(desk, house, model, job)
+    return path_of(ref) if ref.kind == "file" else model
 
 
-async def followed(desk: Desk, house: Any, model: str, job: dict[str, Any]) -> dict[str, Any]:
-    """A job's states, shown as they come, to its end."""
-    from domicile.client import HouseSaid
-
-    progress = desk.output.progress()
-    try:
-        async for state in house.follow(job["id"]):
-            job = state
-            progress.show(job)
-    finally:
-        progress.end()
-    if job["status"] != "done":
-        error = job["error"] or {"message": desk.output.say("pull.cancelled", model=model)}
-        raise HouseSaid({**error, "summary": error["message"]}, 502)
-    return job
-
-
-@command("list", aliases=("ls",))
-async def list_models(desk: Desk) -> None:
+@command("list", option("--partial", is_flag=True), aliases=("ls",))
+async def list_models(desk: Desk, partial: bool) -> None:
     say, lang = desk.output.say, desk.output.lang
     async with desk.house() as house:
+        if partial:
+            _list_partials(desk, await house.get("/domicile/partials"))
+            return
         found = await house.get("/domicile/models")
     rows = [
         (
@@ -83,6 +90,22 @@ def _origin(desk: Desk, model: Mapping[str, Any]) -> str:
 def _state(desk: Desk, model: Mapping[str, Any]) -> str:
     marks = [mark for mark in ("missing", "damaged", "pinned") if model[mark]]
     return ", ".join(desk.output.say(f"list.{mark}") for mark in marks)
+
+
+def _list_partials(desk: Desk, found: dict[str, Any]) -> None:
+    say, lang = desk.output.say, desk.output.lang
+    rows = [
+        (
+            p["name"],
+            i18n.size(lang, p["kept_bytes"]),
+            "" if p["size_bytes"] is None else i18n.size(lang, p["size_bytes"]),
+            _ago(desk, p["changed_at"]),
+        )
+        for p in found["partials"]
+    ]
+    desk.output.table(found, [say(f"head.{h}") for h in ("name", "kept", "size", "used")], rows, say("partial.empty"))
+    if rows:
+        desk.output.tell(say("partial.next"))
 
 
 @command("show", model_argument())
@@ -142,12 +165,17 @@ def _test(desk: Desk, result: Mapping[str, Any] | None) -> str:
     option("--yes", "-y", is_flag=True),
     option("--force", "-f", is_flag=True),
     option("--also-files", is_flag=True),
+    option("--partial", is_flag=True),
 )
-async def rm(desk: Desk, model: str, yes: bool, force: bool, also_files: bool) -> None:
-    from domicile.client import of_model
+async def rm(desk: Desk, model: str, yes: bool, force: bool, also_files: bool, partial: bool) -> None:
+    from domicile.client import of_model, of_partial
 
     say, lang = desk.output.say, desk.output.lang
     async with desk.house() as house:
+        if partial:  # what it held can be had again: no question
+            gone = await house.delete(of_partial(model))
+            desk.output.result(gone, say("rm.done", name=gone["removed"], freed=i18n.size(lang, gone["freed_bytes"])))
+            return
         found = await house.get(of_model(named(model)))
         owners = ", ".join(say(f"owner.{o}") for o in found["owners"])
         key = "rm.ask_entry" if found["source"] in {"file", "adopted"} else "rm.ask"

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import click
 
 from domicile import i18n
-from domicile.commands.models import followed
+from domicile.commands.jobs import followed
 from domicile.errors import BadField
 from domicile.grammar import Desk, argument, command, model_argument, named, option
 
@@ -42,7 +42,7 @@ async def update(desk: Desk, model: str) -> None:
 
     async with desk.house() as house:
         job = await house.post(of_model(named(model), "update"))
-        job = await followed(desk, house, model, job)
+        job = await followed(desk, house, job)
     desk.output.result(job, desk.output.say("update.done", name=job["result"]["name"]))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from domicile import i18n
+from domicile.commands.jobs import followed
 from domicile.errors import BadField
 from domicile.grammar import Desk, argument, command, model_argument, named, option, path_of
 from domicile.types import ModelRef
@@ -188,20 +189,3 @@ def _confirmed(question: str, name: str, yes: bool) -> bool:
     if not sys.stdin.isatty():
         raise BadField(field="--yes", problem=name, reason="confirm_ollama")
     return click.confirm(question, err=True)
-
-
-async def followed(desk: Desk, house: Any, job: dict[str, Any]) -> dict[str, Any]:
-    """A job to its end, its progress shown. Raises what it failed with."""
-    from domicile.client import HouseSaid
-
-    progress = desk.output.progress()
-    try:
-        async for state in house.follow(job["id"]):
-            job = state
-            progress.show(job)
-    finally:
-        progress.end()
-    if job["status"] != "done":
-        error = job["error"] or {"message": desk.output.say("job.cancelled", model=job["model"])}
-        raise HouseSaid({**error, "summary": error["message"]}, 502)
-    return job

@@ -179,6 +179,7 @@ class Transfer:
             self._corrupt += 1
             if self._corrupt > 1:
                 raise CorruptDownload(file=self.wanted.target.name, expected=self.wanted.digest, got=found)
+            self.xet_over()  # what gave the wrong bytes may have been the other way
             self._restart("again")
             return False
 

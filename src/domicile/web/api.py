@@ -13,9 +13,9 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from domicile import __version__, i18n
 from domicile.config import seconds
-from domicile.errors import BadField, of_code
-from domicile.types import Job, ModelRef
-from domicile.web import asking, sse
+from domicile.errors import BadField
+from domicile.types import ModelRef
+from domicile.web import asking
 from domicile.web.trouble import error_body, house_of, language
 
 
@@ -65,44 +65,6 @@ async def remove_model(request: Request) -> Response:
 async def activate(request: Request) -> Response:
     """Make a model the one a bare `domicile run` talks to."""
     return JSONResponse(house_of(request).library.activate(request.path_params["name"]).public())
-
-
-async def pull(request: Request) -> Response:
-    """Download a model: `{"model": "org/repo:Q4_K_M"}`. Answers with the job; asking twice joins it.
-
-    Of the Hub, of Ollama's registry (`llama3.2:3b`), at an address (`https://.../x.gguf`), or a custom model's id.
-    """
-    _, data = await asking.json_object(request)
-    job = await house_of(request).pull(asking.text_of(data, "model") or "")
-    return JSONResponse(job_shown(job, request), 202)
-
-
-async def jobs(request: Request) -> Response:
-    """Every job since the house opened."""
-    return JSONResponse({"jobs": [job_shown(j, request) for j in house_of(request).jobs.list()]})
-
-
-async def job(request: Request) -> Response:
-    """One job, as it stands."""
-    return JSONResponse(job_shown(house_of(request).jobs.get(request.path_params["id"]), request))
-
-
-async def cancel_job(request: Request) -> Response:
-    """Stop a job; what it downloaded stays, to go on from."""
-    return JSONResponse(job_shown(await house_of(request).jobs.cancel(request.path_params["id"]), request))
-
-
-async def job_events(request: Request) -> Response:
-    """A job's states as they change (SSE); `Last-Event-ID` goes on after the last one seen."""
-    house = house_of(request)
-    job_id = request.path_params["id"]
-    house.jobs.get(job_id)
-
-    async def events() -> AsyncIterator[bytes]:
-        async for number, state in house.jobs.follow(job_id, sse.last_event_id(request)):
-            yield sse.event(number, "job", job_shown(state, request))
-
-    return sse.answer(events(), house.closing)
 
 
 async def ps(request: Request) -> Response:
@@ -172,16 +134,6 @@ async def resolve(request: Request) -> Response:
             "canonical": str(ref),
         }
     )
-
-
-def job_shown(job: Job, request: Request) -> dict[str, Any]:
-    """A job, its error in the words of whoever reads now (it was kept in those of the house)."""
-    shown = job.public()
-    error = shown["error"]
-    known = of_code(error["code"], **error["facts"]) if error else None
-    if known is not None:
-        shown["error"]["message"], shown["error"]["hint"] = i18n.error_text(language(request.scope), known)
-    return shown
 
 
 def _force(request: Request) -> bool:

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from domicile.errors import BadField
 from domicile.web import asking, sse
-from domicile.web.api import job_shown
+from domicile.web.jobs import job_shown
 from domicile.web.trouble import house_of
 
 
@@ -63,7 +63,7 @@ async def adopt(request: Request) -> Response:
         wanted["all"] = True
     else:
         raise BadField(field="models", problem="null", reason="names")
-    return JSONResponse(job_shown(house_of(request).adopt(wanted), request), 202)
+    return JSONResponse(job_shown(await house_of(request).adopt(wanted), request), 202)
 
 
 async def library_events(request: Request) -> Response:
@@ -96,7 +96,7 @@ async def export(request: Request) -> Response:
         if value not in allowed:
             raise BadField(field=field, problem=value[:80], allowed=", ".join(sorted(allowed)), reason="one_of")
     wanted = {"as": asking.text_of(data, "as", required=False), "via": via, "force": asking.flag_of(data, "force")}
-    return JSONResponse(job_shown(house_of(request).export(request.path_params["name"], wanted), request), 202)
+    return JSONResponse(job_shown(await house_of(request).export(request.path_params["name"], wanted), request), 202)
 
 
 def _absolute(said: str) -> Path:

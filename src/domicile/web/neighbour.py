@@ -7,7 +7,7 @@ from starlette.responses import JSONResponse, Response
 
 from domicile.giving import check_name
 from domicile.web import asking
-from domicile.web.api import job_shown
+from domicile.web.jobs import job_shown
 from domicile.web.trouble import house_of
 
 
@@ -37,7 +37,9 @@ async def ollama_delete(request: Request) -> Response:
 async def ollama_pull(request: Request) -> Response:
     """Have the running Ollama download a model: `{"model": "llama3.2:3b"}`. Answers with the job."""
     _, data = await asking.json_object(request)
-    return JSONResponse(job_shown(house_of(request).ollama_pull(asking.text_of(data, "model") or ""), request), 202)
+    return JSONResponse(
+        job_shown(await house_of(request).ollama_pull(asking.text_of(data, "model") or ""), request), 202
+    )
 
 
 def _name(request: Request) -> str:

@@ -10,6 +10,14 @@ from typing import Any, Protocol
 from domicile import __version__
 
 _TEXT = {"type": "string"}
+_RATE = {"type": ["string", "number", "null"], "description": "bytes a second: 5MB/s, or a number"}
+_HOURS = {"type": ["string", "null"], "description": "23:00-07:00 in local time, or always"}
+_PRIORITY = {
+    "oneOf": [
+        {"type": "string", "enum": ["low", "normal", "high"]},
+        {"type": "integer", "minimum": -100, "maximum": 100},
+    ]
+}
 _SAMPLING: dict[str, Any] = {
     "temperature": {"type": "number", "minimum": 0},
     "top_p": {"type": "number", "minimum": 0, "maximum": 1},
@@ -51,7 +59,20 @@ BODIES: dict[str, dict[str, Any]] = {
         "properties": {"model": _TEXT, "prompt": {"type": ["string", "array"]}, **_SAMPLING},
         "additionalProperties": True,
     },
-    "pull": {"type": "object", "required": ["model"], "properties": {"model": _TEXT}},
+    "pull": {
+        "type": "object",
+        "required": ["model"],
+        "properties": {
+            "model": _TEXT,
+            "limit": _RATE,
+            "hours": _HOURS,
+            "priority": _PRIORITY,
+            "detach": {"type": "boolean", "default": False},
+        },
+    },
+    "limit": {"type": "object", "properties": {"limit": _RATE}},
+    "hours": {"type": "object", "properties": {"hours": _HOURS}},
+    "priority": {"type": "object", "properties": {"priority": _PRIORITY}},
     "hf_pull": {
         "type": "object",
         "required": ["model_id", "filename"],

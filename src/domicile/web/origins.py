@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 from domicile import i18n
 from domicile.errors import BadField
 from domicile.web import asking
-from domicile.web.api import job_shown
+from domicile.web.jobs import job_shown
 from domicile.web.trouble import error_body, house_of, language
 
 

@@ -64,7 +64,7 @@ async def open_door(settings: Settings, *, new_key: bool = False) -> AsyncIterat
         raise AlreadyOpen(url=present.url, pid=present.pid)
     listener = _listen(settings)
     port = listener.getsockname()[1]
-    async with open_house(settings) as house:
+    async with open_house(settings, takes="all") as house:
         door_key = secrets.token_urlsafe(24)
         if new_key:
             house.database.keep(_KEY_DIGEST, None)

@@ -19,15 +19,20 @@ def last_event_id(request: Request) -> int:
     return int(said) if said.isdigit() and len(said) < 16 else 0
 
 
-def event(number: int, name: str, data: Any) -> bytes:
-    """One event. JSON holds no line breaks, so nothing in it can forge another."""
-    return f"id: {number}\nevent: {name}\ndata: {json.dumps(data)}\n\n".encode()
+def event(number: int | None, name: str, data: Any) -> bytes:
+    """One event. JSON holds no line breaks, so nothing in it can forge another. Without a number it changes nothing to
+    where a listener goes on."""
+    return f"{_id(number)}event: {name}\ndata: {json.dumps(data)}\n\n".encode()
 
 
-def markup(number: int, name: str, fragment: str) -> bytes:
+def markup(number: int | None, name: str, fragment: str) -> bytes:
     """One event that carries a fragment of HTML: a line of data for each of its lines."""
     lines = "".join(f"data: {line}\n" for line in fragment.splitlines() or [""])
-    return f"id: {number}\nevent: {name}\n{lines}\n".encode()
+    return f"{_id(number)}event: {name}\n{lines}\n".encode()
+
+
+def _id(number: int | None) -> str:
+    return "" if number is None else f"id: {number}\n"
 
 
 def answer(events: AsyncIterator[bytes], closing: asyncio.Event) -> StreamingResponse:
