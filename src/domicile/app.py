@@ -22,6 +22,9 @@ import httpx2
 from domicile import __version__, engines, i18n
 from domicile.answering import Answer, Ask, checked
 from domicile.config import Settings
+from domicile.context import fitted, said_in, way_of
+from domicile.conversation_store import ConversationStore
+from domicile.conversations import Conversations
 from domicile.db import Database
 from domicile.download import check_room, fetch
 from domicile.engines import Awake, Engine, Launch
@@ -57,7 +60,9 @@ class House:
         self.database = database
         self.library = Library(settings, database)
         self.jobs = Jobs(self._describe)
-        self.runner = Runner(kinds, self.launch_of, settings.keep_alive)
+        self.conversations = Conversations(ConversationStore(settings.conversations, settings.conversation_cache))
+        keeping = {name: self.conversations.keeping(engine) for name, engine in kinds.items()}
+        self.runner = Runner(keeping, self.launch_of, settings.keep_alive)
         self.hub = Hub(settings, client)
         self._predicted: dict[str, tuple[FitReport, Facts]] = {}
         self.closing = asyncio.Event()
@@ -138,14 +143,32 @@ class House:
     @asynccontextmanager
     async def answer(self, ask: Ask) -> AsyncIterator[Answer]:
         """What a model says to a question. Leaving the context stops the generation."""
-        async with self.session(ask.model, ask.keep_alive_s) as (model, awake), awake.ask(ask.path, ask.body) as reply:
-            yield Answer(await checked(model.name, reply), model.name, "home")
+        async with self.session(ask.model, ask.keep_alive_s) as (model, awake):
+            way = self._overflow_way(model, ask)
+            kept = await fitted(awake.prompts, model.name, ask.path, ask.body, way)
+            async with (
+                self.conversations.around(awake, ask.path, kept.body),
+                awake.ask(ask.path, kept.body) as reply,
+            ):
+                known = await checked(model.name, reply)
+                if kept.dropped is None:
+                    yield Answer(known, model.name, "home")
+                else:
+                    notes = {"Context-Dropped": kept.dropped.header()}
+                    yield Answer(said_in(known, kept.dropped), model.name, "home", notes)
+
+    def _overflow_way(self, model: Installed, ask: Ask) -> str:
+        """What the caller wants of a prompt that is too long: said in the body, beside it, or by the settings."""
+        said = ask.data().get("context") if b'"context"' in ask.body else None
+        return way_of(said if said is not None else ask.said.get("context"), self.settings.context_overflow)
 
     async def remove(self, name: str, *, force: bool = False) -> tuple[Installed, int]:
         """Put it to sleep, then forget it. Returns what it was, and the bytes freed."""
         model = self.library.get(name)
         await self.runner.sleep(model.name, force=force)
-        return model, self.library.remove(model.name)
+        freed = self.library.remove(model.name)
+        await self.conversations.clear(model.name)
+        return model, freed
 
     def log_of(self, name: str) -> Path:
         model = self.library.get(name)
@@ -171,6 +194,8 @@ class House:
             memory_bytes=self.settings.engine_memory or int((machine.ram_available_bytes or 1 << 40) * 0.9),
             deadline_s=self.settings.wake_timeout,
             log=self._log_path(model.name),
+            states=await self.conversations.folder_for(model, plan, "llama"),
+            kv_bytes=report.kv_bytes,
         )
 
     def _remember(self, model: Installed, awake: Awake) -> None:

@@ -11,7 +11,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from domicile.answering import Ask
-from domicile.app import House
 from domicile.types import Installed
 from domicile.web import asking
 from domicile.web.relay import Relay
@@ -24,7 +23,7 @@ async def chat_completions(request: Request) -> Any:
     name = asking.text_of(data, "model") or ""
     asking.flag_of(data, "stream")
     asking.check_chat(data)
-    return _relay(house_of(request), name, "/v1/chat/completions", body)
+    return _relay(request, name, "/v1/chat/completions", body)
 
 
 async def completions(request: Request) -> Any:
@@ -33,12 +32,13 @@ async def completions(request: Request) -> Any:
     name = asking.text_of(data, "model") or ""
     asking.flag_of(data, "stream")
     asking.check_prompt(data)
-    return _relay(house_of(request), name, "/v1/completions", body)
+    return _relay(request, name, "/v1/completions", body)
 
 
-def _relay(house: House, name: str, path: str, body: bytes) -> Relay:
+def _relay(request: Request, name: str, path: str, body: bytes) -> Relay:
+    house, said = house_of(request), asking.said_beside(request)
     house.library.ready(name)  # a misspelt name fails here, before anything is woken
-    return Relay(lambda: house.answer(Ask(name, path, body)), house.closing)
+    return Relay(lambda: house.answer(Ask(name, path, body, said=said)), house.closing)
 
 
 async def models(request: Request) -> Response:
