@@ -74,9 +74,10 @@ ASKED = [("body", {"context": "trim"}, {}), ("header", {}, {"context": "trim"}),
 async def test_kept_and_dropped_are_what_was_sent_and_it_is_said(
     messages: list[Message], way: str, body: dict[str, Any], said: dict[str, str]
 ) -> None:
-    async with _house(**({"context_overflow": "trim"} if way == "setting" else {})) as (house, _):
-        async with house.answer(Ask("graine", CHAT, _body(messages, **body), said=said)) as answer:
-            reply = json.loads(await whole(answer.reply.body))
+    asked = Ask("graine", CHAT, _body(messages, **body), said=said)
+    given = {"context_overflow": "trim"} if way == "setting" else {}
+    async with _house(**given) as (house, _), house.answer(asked) as answer:
+        reply = json.loads(await whole(answer.reply.body))
     sent, kept, dropped = _numbers(answer.notes["Context-Dropped"])
     assert kept + dropped == sent == len(messages)
     assert dropped > 0

@@ -17,19 +17,22 @@ import pytest
 
 from domicile.answering import Ask, whole
 from domicile.app import House, open_house
-from domicile.client import InProcess
 from domicile.config import load
 from domicile.conversation_store import ConversationStore, State, binding, common
-from domicile.conversations import Conversations
 
 pytestmark = pytest.mark.anyio
 
 CHAT = "/v1/chat/completions"
 Message = dict[str, Any]
-SYSTEM: Message = {
-    "role": "system",
-    "content": " ".join(f"Règle {n}: réponds à la question {n}." for n in range(40)),
-}
+SYSTEM: Message = {"role": "system", "content": "Tu es graine. " * 200}
+QUESTIONS = (
+    "Bonjour, qui es-tu ?",
+    "Qu'est-ce qu'un GGUF ?",
+    "Qu'est-ce qu'une quantification ?",
+    "Qu'est-ce qu'un jeton ?",
+    "Qu'est-ce que le contexte ?",
+    "Quel modèle pour 8 Go de RAM ?",
+)
 FIRST = [SYSTEM, {"role": "user", "content": "Qu'est-ce qu'un GGUF ?"}]
 
 
@@ -67,12 +70,12 @@ def _going_on(answer: str) -> list[Message]:
     return [*FIRST, {"role": "assistant", "content": answer}, {"role": "user", "content": "Et un jeton ?"}]
 
 
-async def _first(sleep: bool = False) -> str:
-    """A first question in a house that is closed afterwards (or whose model is put to sleep)."""
+async def _first() -> str:
+    """A first question, in a house that is closed afterwards."""
     async with _house() as house:
         said = await _ask(house, FIRST)
         assert said.cached == 0
-        assert said.prompt > 400
+        assert said.prompt > 300
     return said.text
 
 
@@ -80,15 +83,24 @@ async def _first(sleep: bool = False) -> str:
 
 
 async def test_going_on_after_a_restart_reads_only_what_is_new_and_answers_the_same() -> None:
-    first = await _first()
-    async with _house(conversation_cache=0) as house:
-        cold = await _ask(house, _going_on(first))
-        assert cold.cached == 0
     async with _house() as house:
-        warm = await _ask(house, _going_on(first))
-    assert warm.text == cold.text
-    assert warm.prompt == cold.prompt
-    assert warm.read < 40
+        talk: list[Message] = []
+        for question in QUESTIONS:
+            talk.append({"role": "user", "content": question})
+            said = await _ask(house, talk, max_tokens=80)
+            never_closed, before = said, list(talk)
+            talk.append({"role": "assistant", "content": said.text})
+    async with _house(conversation_cache=0) as house:
+        cold = await _ask(house, before, max_tokens=80)
+        assert cold.cached == 0
+        assert cold.prompt > 256
+    async with _house() as house:
+        warm = await _ask(house, before, max_tokens=80)
+        assert warm.text == cold.text == never_closed.text
+        assert warm.prompt == cold.prompt
+        assert warm.read < 40
+        last = await _ask(house, [*talk, {"role": "user", "content": "Merci !"}], max_tokens=80)
+        assert last.read < 60
 
 
 async def test_going_on_after_its_model_slept_reads_only_what_is_new() -> None:
@@ -124,16 +136,16 @@ async def test_each_conversation_is_kept_and_their_shared_instructions_once_for_
 
 
 async def test_two_conversations_in_turn_are_both_gone_on_with_after_a_restart() -> None:
-    other = [SYSTEM, {"role": "user", "content": "How much memory does a model take?"}]
+    other = [{"role": "user", "content": "Compte. " + " ".join(str(n) for n in range(400))}]
     async with _house() as house:
         house.conversations._idle_s = 0
         one = await _ask(house, FIRST)
         await _until(lambda: len(_kept(house)) == 1)
         two = await _ask(house, other)
     async with _house() as house:
-        later = [{"role": "assistant", "content": two.text}, {"role": "user", "content": "And on disk?"}]
-        assert (await _ask(house, [*other, *later])).read < 40
-        assert (await _ask(house, _going_on(one.text))).read < 40
+        later = [{"role": "assistant", "content": two.text}, {"role": "user", "content": "Encore"}]
+        assert (await _ask(house, [*other, *later])).read < 60
+        assert (await _ask(house, _going_on(one.text))).read < 60
 
 
 async def test_what_was_read_is_kept_once_nobody_asks_any_more() -> None:
@@ -197,16 +209,25 @@ def _line_lies(path: Path) -> None:
     line.write_text(json.dumps({**said, "size_bytes": 10, "tokens": said["tokens"]}))
 
 
-@pytest.mark.parametrize("damage", [_cut, _flip, _other, _gone, _line_cut, _line_foreign, _line_lies])
-async def test_a_damaged_file_is_a_clean_miss_and_is_removed(damage: Callable[[Path], None]) -> None:
-    first = await _first()
+async def test_a_damaged_file_is_a_clean_miss_and_is_removed() -> None:
+    """A cut file kills the engine that is given it: the child that answers is the one that was woken."""
     async with _house() as house:
+        first = (await _ask(house, FIRST)).text
+        await house.runner.sleep("graine")
         (path,) = _kept(house)
-        damage(path)
-        again = await _ask(house, _going_on(first))
-        assert again.cached == 0
-        assert house.runner.ps()[0].state == "awake"
-        assert not path.exists() or not path.with_suffix(".json").exists()
+        whole_state = {p: p.read_bytes() for p in (path, path.with_suffix(".json"))}
+        for damage in (None, _cut, _flip, _other, _gone, _line_cut, _line_foreign, _line_lies):
+            await house.conversations.clear()
+            for place, content in whole_state.items():
+                place.parent.mkdir(exist_ok=True)
+                place.write_bytes(content)
+            if damage is not None:
+                damage(path)
+            again = await _ask(house, _going_on(first))
+            assert (again.cached > 0) is (damage is None), damage
+            assert path.exists() is path.with_suffix(".json").exists() is (damage is None), damage
+            assert [p.state for p in house.runner.ps()] == ["awake"]
+            await house.runner.sleep("graine")
 
 
 @pytest.mark.parametrize("given", [{"context": 2048}, {"slots": 2}], ids=["context", "slots"])
@@ -322,12 +343,6 @@ async def test_what_was_read_goes_with_its_model(tmp_path: Path) -> None:
         assert len(_kept(house)) == 1
         await house.remove("copy")
         assert _kept(house) == []
-
-
-def test_the_cache_of_conversations_is_the_houses(tmp_path: Path) -> None:
-    conversations = Conversations(ConversationStore(tmp_path, 0))
-    assert conversations.store.report()["enabled"] is False
-    assert InProcess is not None
 
 
 async def _until(condition: Callable[[], bool]) -> None:

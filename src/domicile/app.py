@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import platform
+import re
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import httpx2
 
-from domicile import __version__, engines, i18n
+from domicile import __version__, engines, i18n, plain
 from domicile.answering import Answer, Ask, checked
 from domicile.config import Settings
 from domicile.context import fitted, said_in, way_of
@@ -34,6 +35,7 @@ from domicile.jobs import Jobs, Progress, Work
 from domicile.library import Library, folder_of, free_bytes
 from domicile.runner import Runner
 from domicile.sources.hub import Hub, choose
+from domicile.templates import Template, Templates, built_in, fingerprint
 from domicile.types import Facts, FitReport, Installed, Job, ModelRef, Repository, Variant
 
 if TYPE_CHECKING:
@@ -61,8 +63,9 @@ class House:
         self.library = Library(settings, database)
         self.jobs = Jobs(self._describe)
         self.conversations = Conversations(ConversationStore(settings.conversations, settings.conversation_cache))
-        keeping = {name: self.conversations.keeping(engine) for name, engine in kinds.items()}
-        self.runner = Runner(keeping, self.launch_of, settings.keep_alive)
+        self.templates = Templates(settings.home / "cache" / "templates", self._facts_of, self._note_template)
+        kinds = {name: self.templates.guarding(self.conversations.keeping(e)) for name, e in kinds.items()}
+        self.runner = Runner(kinds, self.launch_of, settings.keep_alive)
         self.hub = Hub(settings, client)
         self._predicted: dict[str, tuple[FitReport, Facts]] = {}
         self.closing = asyncio.Event()
@@ -157,6 +160,36 @@ class House:
                     notes = {"Context-Dropped": kept.dropped.header()}
                     yield Answer(said_in(known, kept.dropped), model.name, "home", notes)
 
+    async def _facts_of(self, model: Installed) -> Facts:
+        return (await self.adviser.known(model.name)).facts
+
+    def _note_template(self, model: Installed, template: Template) -> None:
+        """Said in the model's log, where a person looks when its answers are odd."""
+        told = i18n.say(self.lang, f"template.refused.{template.reason}", problem=plain.line(template.problem))
+        said = i18n.say(self.lang, "template.replaced", built_in=template.built_in, reason=told)
+        path = self._log_path(model.name)
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8") as log:
+                log.write(f"--- {said}\n")
+
+    async def template_of(self, name: str, base: str | None = None) -> Mapping[str, object]:
+        """A model's chat template, judged, and who speaks the same way: models here that were made of the same one,
+        and the repository `base` on the Hub where one is named."""
+        model = self.library.ready(name)
+        own = await self.templates.of(model)
+        others: dict[str, str | None] = {}
+        for other in self.library.list():
+            if other.name != model.name and not other.missing and _kin(other) == _kin(model) is not None:
+                others[other.name] = (await self.templates.of(other)).fingerprint
+        if base is not None:
+            text = (await self.adviser.known(base)).facts.chat_template
+            others[base] = fingerprint(text) if text else None
+        compared = [{"name": n, "fingerprint": f, "same": f == own.fingerprint} for n, f in others.items()]
+        used = built_in(own.built_in or "chatml") if own.built_in or own.verdict == "none" else own.text
+        shown = {"text": own.text, "used_text": used, "example": own.shown}
+        return {"name": model.name, **own.public(), **shown, "compared": compared}
+
     def _overflow_way(self, model: Installed, ask: Ask) -> str:
         """What the caller wants of a prompt that is too long: said in the body, beside it, or by the settings."""
         said = ask.data().get("context") if b'"context"' in ask.body else None
@@ -194,8 +227,6 @@ class House:
             memory_bytes=self.settings.engine_memory or int((machine.ram_available_bytes or 1 << 40) * 0.9),
             deadline_s=self.settings.wake_timeout,
             log=self._log_path(model.name),
-            states=await self.conversations.folder_for(model, plan, "llama"),
-            kv_bytes=report.kv_bytes,
         )
 
     def _remember(self, model: Installed, awake: Awake) -> None:
@@ -273,6 +304,13 @@ def _already(model: Installed) -> Work:
         return {"name": model.name, "size_bytes": model.size_bytes}
 
     return work
+
+
+def _kin(model: Installed) -> str | None:
+    """What its repository was made of, by its name: quantised copies are called after the model they come from."""
+    if model.repository is None:
+        return None
+    return re.sub(r"[-_.](gguf|imatrix|i1|qat)$", "", model.repository.split("/")[-1].lower())
 
 
 def _from_hub(repository: Repository, variant: Variant, files: list[Path]) -> Installed:

@@ -15,14 +15,14 @@ from typing import Any
 import click
 
 from domicile import __version__, i18n
-from domicile.commands import discover, house, models, search, talking
+from domicile.commands import discover, house, kept, models, search, talking
 from domicile.config import load
 from domicile.errors import BadField, DomicileError
 from domicile.grammar import COMMANDS, Desk, Work, argument, command, explain
 from domicile.output import Output
 
 INTERRUPTED = 130
-ORDER = (talking, models, search, discover, house)
+ORDER = (talking, models, search, discover, kept, house)
 """The rooms of the command line, in the order of its help."""
 
 

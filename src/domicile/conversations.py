@@ -15,9 +15,9 @@ import json
 import secrets
 import shutil
 from array import array
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ from domicile import engines
 from domicile.conversation_store import ConversationStore, State, binding, common
 from domicile.engines import Awake, Engine, Launch, Prompts
 from domicile.errors import DomicileError
-from domicile.types import Installed, Plan
 
 MIN_TOKENS = 256
 """Less is read again faster than it is kept."""
@@ -48,6 +47,7 @@ class _Reading:
     launch: Launch
     folder: Path
     prompts: Prompts
+    resident_bytes: Callable[[], int | None]
     states: list[State]
     seen: dict[bytes, None] = field(default_factory=dict)
     """Conversations asked about since it woke (digests of their beginnings): the engine has them."""
@@ -76,8 +76,9 @@ class Conversations:
 
     # -- waking and sleeping --
 
-    async def folder_for(self, model: Installed, plan: Plan, kind: str) -> Path | None:
+    async def folder_for(self, launch: Launch, kind: str) -> Path | None:
         """Where a model that is about to wake may keep what it reads; None when nothing is to be kept."""
+        model, plan = launch.model, launch.plan
         if self.store.limit_bytes <= 0:
             return None
         chosen = asdict(plan)
@@ -97,12 +98,13 @@ class Conversations:
         return _Keeping(engine, self)
 
     @asynccontextmanager
-    async def _life(self, launch: Launch, awake: Awake) -> AsyncIterator[None]:
+    async def life(self, launch: Launch, awake: Awake) -> AsyncIterator[None]:
+        """From a child's waking to its sleep; what it has read is kept before it goes."""
         if launch.states is None or awake.prompts is None:
             yield
             return
         states = await asyncio.to_thread(self.store.states, launch.states)
-        reading = _Reading(launch, launch.states, awake.prompts, states)
+        reading = _Reading(launch, launch.states, awake.prompts, awake.resident_bytes, states)
         self._readings[awake] = reading
         try:
             yield
@@ -196,7 +198,7 @@ class Conversations:
         """Keep what each slot that is free has read. The slots and their states."""
         kept: list[tuple[int, State]] = []
         free = await asyncio.to_thread(shutil.disk_usage, reading.folder)
-        if free.free < _ROOM_BYTES + (reading.launch.kv_bytes or 0):
+        if free.free < _ROOM_BYTES + (reading.resident_bytes() or 0):  # no state is larger than its model
             return kept
         reading.dirty, reading.unsaved_bytes = False, 0
         for slot, idle in enumerate(await reading.prompts.slots()):
@@ -239,7 +241,8 @@ class _Keeping:
     @asynccontextmanager
     async def awake(self, launch: Launch) -> AsyncIterator[Awake]:
         """See `Engine.awake`."""
-        async with self._inner.awake(launch) as awake, self._conversations._life(launch, awake):
+        launch = replace(launch, states=await self._conversations.folder_for(launch, self.name))
+        async with self._inner.awake(launch) as awake, self._conversations.life(launch, awake):
             yield awake
 
 

@@ -32,8 +32,6 @@ class Launch:
     """The chat template (Jinja) that takes the place of the file's own; None for the file's."""
     states: Path | None = None
     """A folder of ours where the engine may write what it has read (`Prompts.save`); None for nowhere."""
-    kv_bytes: int | None = None
-    """What a full context was predicted to take: no state of a conversation is larger."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 
 from domicile import __version__, i18n
 from domicile.app import House
-from domicile.web import api, discover, openai, search
+from domicile.web import api, discover, kept, openai, search
 from domicile.web.guard import Guard, Rules
 from domicile.web.limits import Limits
 from domicile.web.openapi import document
@@ -62,6 +62,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/domicile/models/{name:path}/sleep", api.sleep),
     Route("POST", "/domicile/models/{name:path}/activate", api.activate),
     Route("GET", "/domicile/models/{name:path}/log", api.log, gives="text/plain"),
+    Route("GET", "/domicile/models/{name:path}/template", kept.template),
     Route("GET", "/domicile/models/{name:path}", api.model),
     Route("DELETE", "/domicile/models/{name:path}", api.remove_model),
     Route("GET", "/domicile/resolve", api.resolve),
@@ -80,6 +81,8 @@ ROUTES: tuple[Route, ...] = (
     Route("DELETE", "/domicile/jobs/{id}", api.cancel_job),
     Route("GET", "/domicile/jobs/{id}/events", api.job_events, gives="text/event-stream"),
     Route("GET", "/domicile/ps", api.ps),
+    Route("GET", "/domicile/cache", kept.cache),
+    Route("DELETE", "/domicile/cache", kept.clear_cache),
     Route("GET", "/domicile/doctor", api.doctor),
 )
 
