@@ -156,7 +156,7 @@ def test_a_fingerprint_does_not_mind_line_ends() -> None:
 # -- in the house --
 
 
-def _poisoned(file: Path, text: str) -> None:
+def poisoned(file: Path, text: str) -> None:
     """graine, with this template in its file: same length, so that nothing else moves."""
     data = bytearray(EMBEDDED_FILE.read_bytes())
     old = bytes(GGUFReader(EMBEDDED_FILE).fields["tokenizer.chat_template"].parts[-1])
@@ -176,7 +176,7 @@ async def _ask(house: House, name: str) -> str:
 
 async def test_a_model_whose_template_is_refused_answers_with_a_built_in_one_and_says_so(tmp_path: Path) -> None:
     file = tmp_path / "poisoned.gguf"
-    _poisoned(file, PLAIN + "{{ 'a' * 10000000000 }}")
+    poisoned(file, PLAIN + "{{ 'a' * 10000000000 }}")
     async with open_house(load()) as house:
         house.library.add_file(file)
         # llama is what the file says it is; graine was taught ChatML.
@@ -199,7 +199,7 @@ async def test_graines_own_template_is_used(tmp_path: Path) -> None:
 
 async def test_ps_show_and_the_api_say_which_template_is_used(visiting: Visiting, tmp_path: Path) -> None:
     file = tmp_path / "poisoned.gguf"
-    _poisoned(file, PLAIN + "{{ ''.__class__ }}")
+    poisoned(file, PLAIN + "{{ ''.__class__ }}")
     async with visiting() as visit:
         visit.house.library.add_file(file)
         await visit.http.post(CHAT, json={"model": "poisoned", "messages": [{"role": "user", "content": "hi"}]})

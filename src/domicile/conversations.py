@@ -30,6 +30,7 @@ MIN_TOKENS = 256
 """Less is read again faster than it is kept."""
 IDLE_S = 10.0
 """Without a question for this long, what was read since the last time is kept."""
+_TALKS = ("/v1/chat/completions", "/v1/completions")
 _MIN_BYTES = 512
 _GROWN_BYTES = 2048
 """New text in the conversation without which an idle save is not worth wearing the disk."""
@@ -133,7 +134,7 @@ class Conversations:
     async def around(self, awake: Awake, path: str, body: bytes) -> AsyncIterator[None]:
         """A question to a model: put back what was read of it before, and afterwards mind what is new."""
         reading = self._readings.get(awake)
-        if reading is None:
+        if reading is None or path not in _TALKS:
             yield
             return
         reading.busy += 1

@@ -26,8 +26,10 @@ async def clear_cache(request: Request) -> Response:
 
 
 async def template(request: Request) -> Response:
-    """A model's chat template: its text and fingerprint, whether it is used or what takes its place and why, how it
-    renders a question, and who has the same. `?base=org/repo` compares it with a repository of the Hub."""
+    """A model's chat template, judged.
+
+    Its text and fingerprint, whether it is used or what takes its place and why, how it renders a question, and who
+    has the same. `?base=org/repo` compares it with a repository of the Hub."""
     base = request.query_params.get("base")
     wanted = str(ModelRef.parse(base)) if base else None
     return JSONResponse(await house_of(request).template_of(request.path_params["name"], wanted))

@@ -41,6 +41,7 @@ BODIES: dict[str, dict[str, Any]] = {
             "tools": {"type": "array", "items": {"type": "object"}},
             "tool_choice": {"type": ["string", "object"]},
             "response_format": {"type": "object"},
+            "context": {"type": "string", "enum": ["refuse", "trim"], "default": "refuse"},
         },
         "additionalProperties": True,
     },
@@ -85,6 +86,8 @@ class Row(Protocol):
     def handler(self) -> Callable[..., Awaitable[Any]]: ...
     @property
     def body(self) -> str | None: ...
+    @property
+    def query(self) -> tuple[str, ...]: ...
     @property
     def gives(self) -> str: ...
     @property
@@ -131,8 +134,10 @@ def _operation(route: Row, path: str) -> dict[str, Any]:
         },
     }
     names = re.findall(r"\{(\w+)\}", path)
-    if names:
-        operation["parameters"] = [{"name": n, "in": "path", "required": True, "schema": _TEXT} for n in names]
+    operation["parameters"] = [
+        *({"name": n, "in": "path", "required": True, "schema": _TEXT} for n in names),
+        *({"name": n.rstrip("!"), "in": "query", "required": n.endswith("!"), "schema": _TEXT} for n in route.query),
+    ]
     if route.body is not None:
         schema = {"$ref": f"#/components/schemas/{route.body}"}
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
