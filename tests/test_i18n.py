@@ -25,6 +25,7 @@ FAMILIES = {
     "head": "cli.py: heads of tables",
     "state": "cli.py: the states of a model",
     "source": "cli.py: where a model is from",
+    "template": "templates.py: verdicts, `template.refused.<reason>`",
     "owner": "stores: whose files a model is",
     "list": "cli.py: the marks of a model",
     "export": "giving: how a model was given",

@@ -212,6 +212,7 @@ _KINDS: Mapping[Callable[[object], Any], str] = {
     config._text: "text",
     config._count: "number",
     config._port: "number",
+    config._overflow: "overflow",
     config._names: "list",
     config._folders: "list",
     config._flag: "flag",

@@ -12,11 +12,10 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from domicile.context import too_long
 from domicile.engines import Reply
-from domicile.errors import ContextTooLong, DomicileError
+from domicile.errors import DomicileError
 
-ROOM_TO_ANSWER = 1024
-"""Tokens left for the answer in the context that an error proposes."""
 _ERROR_BYTES = 1 << 20
 
 
@@ -80,8 +79,7 @@ def _known_error(model: str, body: bytes) -> DomicileError | None:
         error = json.loads(body)["error"]
         if error["type"] == "exceed_context_size_error":
             prompt, context = int(error["n_prompt_tokens"]), int(error["n_ctx"])
-            enough = -(-(prompt + ROOM_TO_ANSWER) // 1024) * 1024
-            return ContextTooLong(name=model, prompt=prompt, context=context, enough=enough)
+            return too_long(model, prompt, context)
     except (ValueError, KeyError, TypeError):
         pass
     return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import platform
+import re
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -19,11 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 
-from domicile import __version__, engines, i18n
+from domicile import __version__, engines, i18n, plain
 from domicile.answering import Answer, Ask, checked
 from domicile.away import Away
 from domicile.config import Settings
 from domicile.contents import Contents
+from domicile.context import fitted, said_in, way_of
+from domicile.conversation_store import ConversationStore
+from domicile.conversations import Conversations
 from domicile.db import Database
 from domicile.download import PARTIAL, Limiter, Partial, check_room, fetch, forget, needed, partials
 from domicile.egress import Egress, about, offline
@@ -52,6 +56,7 @@ from domicile.runner import Runner
 from domicile.sources import Sources, choose, elsewhere
 from domicile.sources.hub import Hub
 from domicile.targets import Targets
+from domicile.templates import Template, Templates, built_in, fingerprint
 from domicile.types import Facts, FitReport, Installed, Job, ModelRef
 from domicile.updates import Updates
 
@@ -109,6 +114,9 @@ class House:
             free=lambda: free_bytes(settings),
             tell=JobNotices(settings, lambda: self.lang).tell,
         )
+        self.conversations = Conversations(ConversationStore(settings.conversations, settings.conversation_cache))
+        self.templates = Templates(settings.home / "cache" / "templates", self._facts_of, self._note_template)
+        kinds = {name: self.templates.guarding(self.conversations.keeping(e)) for name, e in kinds.items()}
         self.runner = Runner(kinds, self.launch_of, settings.keep_alive)
         self.hub = Hub(settings, client, offline=settings.offline)
         self.away = Away(settings, Targets(database, settings.target_keys, settings.hub_token), egress, self._known)
@@ -344,8 +352,54 @@ class House:
             if job is None:
                 raise
             raise StillDownloading(name=ask.model, done=round(100 * (job.progress or 0.0)), job=job.id) from None
-        async with self.session(ask.model, ask.keep_alive_s) as (model, awake), awake.ask(ask.path, ask.body) as reply:
-            yield Answer(await checked(model.name, reply), model.name, "home")
+        async with self.session(ask.model, ask.keep_alive_s) as (model, awake):
+            way = self._overflow_way(model, ask)
+            kept = await fitted(awake.prompts, model.name, ask.path, ask.body, way)
+            async with (
+                self.conversations.around(awake, ask.path, kept.body),
+                awake.ask(ask.path, kept.body) as reply,
+            ):
+                known = await checked(model.name, reply)
+                if kept.dropped is None:
+                    yield Answer(known, model.name, "home")
+                else:
+                    notes = {"Context-Dropped": kept.dropped.header()}
+                    yield Answer(said_in(known, kept.dropped), model.name, "home", notes)
+
+    async def _facts_of(self, model: Installed) -> Facts:
+        return (await self.adviser.known(model.name)).facts
+
+    def _note_template(self, model: Installed, template: Template) -> None:
+        """Said in the model's log, where a person looks when its answers are odd."""
+        told = i18n.say(self.lang, f"template.refused.{template.reason}", problem=plain.line(template.problem))
+        said = i18n.say(self.lang, "template.replaced", built_in=template.built_in, reason=told)
+        path = self._log_path(model.name)
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8") as log:
+                log.write(f"--- {said}\n")
+
+    async def template_of(self, name: str, base: str | None = None) -> Mapping[str, object]:
+        """A model's chat template, judged, and who speaks the same way: models here that were made of the same one,
+        and the repository `base` on the Hub where one is named."""
+        model = self.library.ready(name)
+        own = await self.templates.of(model)
+        others: dict[str, str | None] = {}
+        for other in self.library.list():
+            if other.name != model.name and not other.missing and _kin(other) == _kin(model) is not None:
+                others[other.name] = (await self.templates.of(other)).fingerprint
+        if base is not None:
+            text = (await self.adviser.known(base)).facts.chat_template
+            others[base] = fingerprint(text) if text else None
+        compared = [{"name": n, "fingerprint": f, "same": f == own.fingerprint} for n, f in others.items()]
+        used = built_in(own.built_in or "chatml") if own.built_in or own.verdict == "none" else own.text
+        shown = {"text": own.text, "used_text": used, "example": own.shown}
+        return {"name": model.name, **own.public(), **shown, "compared": compared}
+
+    def _overflow_way(self, model: Installed, ask: Ask) -> str:
+        """What the caller wants of a prompt that is too long: said in the body, beside it, or by the settings."""
+        said = ask.data().get("context") if b'"context"' in ask.body else None
+        return way_of(said if said is not None else ask.said.get("context"), self.settings.context_overflow)
 
     async def _known(self, name: str) -> None:
         """Is this a model of ours, or one that is on its way here? Raises `ModelNotFound`."""
@@ -378,7 +432,9 @@ class House:
         model = self.library.removable(name)
         await self.runner.sleep(model.name, force=force)
         also = self.adoption.leavings(model) if also_files else []
-        return model, self.library.remove(model.name, also)
+        freed = self.library.remove(model.name, also)
+        await self.conversations.clear(model.name)
+        return model, freed
 
     async def adopt(self, wanted: Mapping[str, object]) -> Job:
         """Take in what other tools have: `{"models": [id, ...]}`, `{"path": absolute}` or `{"all": true}`."""
@@ -541,3 +597,10 @@ async def _queue(settings: Settings, takes: Takes) -> tuple[Store, Launcher | No
 
     store = await RedisStore.connect(settings.redis_url, prefix_of(settings.home))
     return store, None if takes == "none" else RqLauncher(settings.redis_url, prefix_of(settings.home))
+
+
+def _kin(model: Installed) -> str | None:
+    """What its repository was made of, by its name: quantised copies are called after the model they come from."""
+    if model.repository is None:
+        return None
+    return re.sub(r"[-_.](gguf|imatrix|i1|qat)$", "", model.repository.split("/")[-1].lower())

@@ -63,15 +63,16 @@ async def run(
     deadline_s: float,
     quiet_s: float = math.inf,
     enough: Callable[[bytes], bool] | None = None,
+    given: bytes = b"",
 ) -> Ended:
     """Run `python -m module arguments` to its end, or kill it: at the deadline, once what it said is
     `enough`, or after `quiet_s` without a word (from its first word on: a busy machine may take seconds to
-    start it). Always reaped; never raises for what the child does."""
+    start it). `given` is what it reads on its standard input. Always reaped; never raises for what the child does."""
     said = bytearray()
     try:
         process = await anyio.open_process(
             [sys.executable, "-m", module, *arguments],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if given else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=environment(),
@@ -82,6 +83,10 @@ async def run(
     how: Literal["itself", "enough", "quiet", "deadline"] = "deadline"
     try:
         with anyio.move_on_after(deadline_s):
+            if process.stdin is not None:
+                with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+                    await process.stdin.send(given)
+                    await process.stdin.aclose()
             how = await _listen(process, said, quiet_s, enough)
             if how == "itself":
                 await process.wait()

@@ -22,6 +22,7 @@ from domicile.commands import (
     discover,
     house,
     jobs,
+    kept,
     models,
     origins,
     search,
@@ -34,7 +35,7 @@ from domicile.grammar import COMMANDS, Desk, Work, argument, command, explain
 from domicile.output import Output
 
 INTERRUPTED = 130
-ORDER = (talking, models, jobs, origins, custom, sharing, search, discover, away, house)
+ORDER = (talking, models, jobs, origins, custom, sharing, search, discover, away, kept, house)
 """The rooms of the command line, in the order of its help."""
 
 

@@ -55,6 +55,14 @@ STRATEGIES = ("home", "home-then-away", "away")
 """Who answers: this machine alone; a target when this machine cannot; a target."""
 
 
+def _overflow(value: object) -> str:
+    """What becomes of a prompt that is longer than the context, unless the caller says otherwise."""
+    said = str(value).strip().lower()
+    if said not in {"refuse", "trim"}:
+        raise ValueError(value)
+    return said
+
+
 def _names(value: object) -> tuple[str, ...]:
     items = value if isinstance(value, (list, tuple)) else str(value).split(",")
     return tuple(str(item).strip() for item in items if str(item).strip())
@@ -188,6 +196,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("keep_alive", "DOMICILE_KEEP_ALIVE", 300.0, seconds),
     Setting("wake_timeout", "DOMICILE_WAKE_TIMEOUT", 300.0, seconds),
     Setting("context", "DOMICILE_CONTEXT", 8192, _count),
+    Setting("context_overflow", "DOMICILE_CONTEXT_OVERFLOW", "refuse", _overflow),
+    Setting("conversation_cache", "DOMICILE_CONVERSATION_CACHE", 4 * 2**30, byte_count),
     Setting("slots", "DOMICILE_SLOTS", 1, _count),
     Setting("threads", "DOMICILE_THREADS", 0, _count),
     Setting("engine_memory", "DOMICILE_ENGINE_MEMORY", 0, byte_count),
@@ -232,6 +242,8 @@ class Settings:
     keep_alive: float
     wake_timeout: float
     context: int
+    context_overflow: str
+    conversation_cache: int
     slots: int
     threads: int
     engine_memory: int
@@ -267,6 +279,11 @@ class Settings:
     @property
     def logs(self) -> Path:
         return self.home / "logs"
+
+    @property
+    def conversations(self) -> Path:
+        """States of conversations: what models have read, so that going on does not read it again."""
+        return self.home / "conversations"
 
     @property
     def database(self) -> Path:

@@ -574,6 +574,8 @@ class Facts:
     tokenizer_bytes: int | None = None
     """Bytes of the tokenizer's arrays in the header."""
     chat_template: str | None = None
+    chat_templates: Mapping[str, str | None] = field(default_factory=dict)
+    """Every template of a GGUF by its name (`default`, `tool_use` ...); None for one beyond a mebibyte."""
     licence: str | None = None
     tensors: tuple[Tensor, ...] = ()
     n_tensors: int | None = None

@@ -10,7 +10,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from domicile.engines import Awake, Launch, Reply
+from domicile.engines import Awake, Launch, Prompts, Reply
 from domicile.errors import DomicileError, EngineDied
 from domicile.types import Plan
 
@@ -67,6 +67,7 @@ class Bird:
     def __init__(self, parrot: Parrot, launch: Launch) -> None:
         self.launch = launch
         self.pid = 1
+        self.prompts: Prompts | None = None
         self.gone = asyncio.Event()
         self.asked: list[tuple[str, bytes]] = []
         self.answering = 0

@@ -20,6 +20,9 @@ async def ps(desk: Desk) -> None:
     say = desk.output.say
     async with desk.house() as house:
         found = await house.get("/domicile/ps")
+    for m in found["models"]:
+        if m["template"]:
+            desk.output.tell(say("ps.template", name=m["name"], built_in=m["template"]))
     rows = [
         (
             m["name"],

@@ -11,6 +11,7 @@ import click
 
 from domicile import i18n
 from domicile.commands.jobs import followed
+from domicile.commands.kept import show_template, told_of_template
 from domicile.commands.search import show_variants
 from domicile.errors import BadField
 from domicile.grammar import Desk, argument, command, model_argument, named, option, path_of
@@ -108,10 +109,13 @@ def _list_partials(desk: Desk, found: dict[str, Any]) -> None:
         desk.output.tell(say("partial.next"))
 
 
-@command("show", model_argument())
-async def show(desk: Desk, model: str) -> None:
+@command("show", model_argument(), option("--template", is_flag=True), option("--base"))
+async def show(desk: Desk, model: str, template: bool, base: str | None) -> None:
     from domicile.client import HouseSaid, of_model
 
+    if template or base:
+        await show_template(desk, model, base)
+        return
     say, lang = desk.output.say, desk.output.lang
     async with desk.house() as house:
         try:
@@ -139,6 +143,8 @@ async def show(desk: Desk, model: str) -> None:
         "test": _test(desk, found["self_test"]),
         "state": _state(desk, found) or say(f"state.{awake['state'] if awake else 'asleep'}"),
     }
+    if found["template"] and found["template"]["verdict"] == "refused":
+        facts["template"] = told_of_template(desk, found["template"])
     heads = {key: say(f"head.{key}") for key in facts}
     width = max(len(head) for head in heads.values()) + 2
     desk.output.result(found, *(f"{heads[k]:{width}}{v}" for k, v in facts.items() if v))

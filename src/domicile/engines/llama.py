@@ -29,7 +29,7 @@ import psutil
 
 from domicile import child
 from domicile.door import Answer, Door, DoorClosed
-from domicile.engines import Awake, Launch, Reply
+from domicile.engines import Awake, Launch, Prompts, Reply
 from domicile.errors import (
     BadModelFile,
     DomicileError,
@@ -39,6 +39,7 @@ from domicile.errors import (
     OutOfMemory,
     WakeTimeout,
 )
+from domicile.llama_prompts import LlamaPrompts
 
 CHILD = Path(__file__).with_name("llama_child.py")
 LOG_LIMIT = 1 << 20
@@ -118,6 +119,7 @@ class _Child:
         self._stopping = False
         self.sealed: str | None = None
         """How the child is kept from every network (`seal.cut_off`)."""
+        self.prompts: Prompts | None = None
         self.pid = process.pid
         self.gone = asyncio.Event()
         self._watch = asyncio.create_task(self._wait(), name=f"watch {launch.model.name}")
@@ -140,6 +142,7 @@ class _Child:
                 self.sealed = line.get("sealed")
                 self._door = Door(line["ready"], self._key)
                 await self._until_healthy()
+                self.prompts = LlamaPrompts(self._told)
         except TimeoutError as trouble:
             raise WakeTimeout(name=name, seconds=self._launch.deadline_s) from trouble
 
@@ -154,6 +157,8 @@ class _Child:
             "plan": asdict(self._launch.plan),
             "threads": self._launch.threads,
             "memory_bytes": self._launch.memory_bytes,
+            "template": self._launch.template,
+            "states": str(self._launch.states) if self._launch.states else None,
         }
         assert self._process.stdin is not None
         with contextlib.suppress(ConnectionError):  # it is gone already: its exit says why
@@ -200,6 +205,15 @@ class _Child:
         try:
             async with self._door.ask("POST", path, body) as answer:
                 yield Reply(answer.status, answer.content_type, self._body(answer))
+        except DoorClosed as trouble:
+            raise await self._why_gone(loading=False) from trouble
+
+    async def _told(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+        """A short question to the server itself: status and the whole answer."""
+        assert self._door is not None
+        try:
+            async with self._door.ask(method, path, body) as answer:
+                return answer.status, b"".join([chunk async for chunk in answer.body])
         except DoorClosed as trouble:
             raise await self._why_gone(loading=False) from trouble
 

@@ -103,7 +103,13 @@ def _parameters(xllamacpp: Any, asked: dict[str, Any]) -> Any:
     params.port = 0
     params.api_keys = [asked["key"]]
     params.ui = False
-    params.endpoint_slots = False
+    params.endpoint_slots = True  # which of them are free; the door is ours alone
+    params.ctx_shift = False  # a context that is full ends the answer (`length`): nothing is forgotten in silence
+    if asked.get("template"):
+        params.chat_template = asked["template"]
+    if asked.get("states"):
+        os.umask(0o077)
+        params.slot_save_path = asked["states"] + os.sep
     params.cors_origins = ""
     params.offline = True
     params.n_threads_http = _http_threads(asked)

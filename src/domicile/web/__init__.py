@@ -24,6 +24,7 @@ from domicile.web import (
     discover,
     huggingface,
     jobs,
+    kept,
     library,
     neighbour,
     openai,
@@ -79,6 +80,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/domicile/models/{name:path}/activate", api.activate),
     Route("POST", "/domicile/models/{name:path}/update", origins.update, status=202),
     Route("GET", "/domicile/models/{name:path}/log", api.log, gives="text/plain", query=("lines", "follow")),
+    Route("GET", "/domicile/models/{name:path}/template", kept.template, query=("base",)),
     Route("GET", "/domicile/models/{name:path}/modelfile", library.modelfile),
     Route("POST", "/domicile/models/{name:path}/export", library.export, "export", status=202),
     Route("POST", "/domicile/models/{name:path}/aliases", library.alias, "alias", status=201),
@@ -154,6 +156,8 @@ ROUTES: tuple[Route, ...] = (
     Route("DELETE", "/domicile/targets/{name}", away.remove_target),
     Route("GET", "/domicile/egress", away.outgoing, query=("since", "limit")),
     Route("GET", "/domicile/ps", api.ps),
+    Route("GET", "/domicile/cache", kept.cache),
+    Route("DELETE", "/domicile/cache", kept.clear_cache, query=("model",)),
     Route("GET", "/domicile/doctor", api.doctor),
 )
 

@@ -39,7 +39,9 @@ async def model(request: Request) -> Response:
     house = house_of(request)
     found = house.library.get(request.path_params["name"])
     awake = next((p.public() for p in house.runner.ps() if p.name == found.name), None)
-    return JSONResponse({**found.public(), "path": str(found.path), "awake": awake})
+    template = house.templates.known(found.name)
+    shown = template.public() if template is not None else None
+    return JSONResponse({**found.public(), "path": str(found.path), "awake": awake, "template": shown})
 
 
 async def add_model(request: Request) -> Response:
@@ -68,8 +70,11 @@ async def activate(request: Request) -> Response:
 
 
 async def ps(request: Request) -> Response:
-    """Which models are awake."""
-    return JSONResponse({"models": [p.public() for p in house_of(request).runner.ps()]})
+    """Which models are awake. `template` names the built-in template where a file's own was refused."""
+    house = house_of(request)
+    known = {p.name: house.templates.known(p.name) for p in house.runner.ps()}
+    warnings = {name: t.built_in for name, t in known.items() if t is not None}
+    return JSONResponse({"models": [{**p.public(), "template": warnings.get(p.name)} for p in house.runner.ps()]})
 
 
 async def wake(request: Request) -> Response:

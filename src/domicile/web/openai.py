@@ -11,7 +11,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from domicile.answering import Ask
-from domicile.app import House
 from domicile.types import Installed
 from domicile.web import asking
 from domicile.web.relay import Relay
@@ -24,7 +23,7 @@ async def chat_completions(request: Request) -> Any:
     name = asking.text_of(data, "model") or ""
     asking.flag_of(data, "stream")
     asking.check_chat(data)
-    return _relay(house_of(request), Ask(name, "/v1/chat/completions", body))
+    return _relay(request, name, "/v1/chat/completions", body)
 
 
 async def completions(request: Request) -> Any:
@@ -33,10 +32,12 @@ async def completions(request: Request) -> Any:
     name = asking.text_of(data, "model") or ""
     asking.flag_of(data, "stream")
     asking.check_prompt(data)
-    return _relay(house_of(request), Ask(name, "/v1/completions", body))
+    return _relay(request, name, "/v1/completions", body)
 
 
-def _relay(house: House, ask: Ask) -> Relay:
+def _relay(request: Request, name: str, path: str, body: bytes) -> Relay:
+    """A misspelt name fails before anything is woken, one that is on its way here may be answered elsewhere."""
+    house, ask = house_of(request), Ask(name, path, body, said=asking.said_beside(request))
     return Relay(lambda: house.answer(ask), house.closing)
 
 

@@ -50,6 +50,7 @@ BODIES: dict[str, dict[str, Any]] = {
             "tool_choice": {"type": ["string", "object"]},
             "response_format": {"type": "object"},
             "strategy": {"type": "string", "enum": ["home", "home-then-away", "away"]},
+            "context": {"type": "string", "enum": ["refuse", "trim"], "default": "refuse"},
         },
         "additionalProperties": True,
     },
