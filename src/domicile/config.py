@@ -28,6 +28,15 @@ def _count(value: object) -> int:
     return number
 
 
+def _flag(value: object) -> bool:
+    said = str(value).strip().lower()
+    if said in {"1", "true", "yes", "on"}:
+        return True
+    if said in {"0", "false", "no", "off"}:
+        return False
+    raise ValueError(value)
+
+
 def _port(value: object) -> int:
     number = _count(value)
     if number > 65535:
@@ -116,9 +125,14 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("keep_alive", "DOMICILE_KEEP_ALIVE", 300.0, seconds),
     Setting("wake_timeout", "DOMICILE_WAKE_TIMEOUT", 300.0, seconds),
     Setting("context", "DOMICILE_CONTEXT", 8192, _count),
-    Setting("slots", "DOMICILE_SLOTS", 1, _count),
+    Setting("slots", "DOMICILE_SLOTS", 0, _count),
     Setting("threads", "DOMICILE_THREADS", 0, _count),
     Setting("engine_memory", "DOMICILE_ENGINE_MEMORY", 0, byte_count),
+    Setting("models_memory", "DOMICILE_MODELS_MEMORY", 0, byte_count),
+    Setting("queue", "DOMICILE_QUEUE", 512, _count),
+    Setting("queue_wait", "DOMICILE_QUEUE_WAIT", 300.0, seconds),
+    Setting("answer_limit", "DOMICILE_ANSWER_LIMIT", 600.0, seconds),
+    Setting("selftest", "DOMICILE_SELFTEST", True, _flag),
     Setting("hub", "HF_ENDPOINT", "https://huggingface.co"),
     Setting("hub_token", "HF_TOKEN", "", secret=True),
     Setting("connect_timeout", "HTTP_CONNECT_TIMEOUT", 10.0, seconds),
@@ -144,6 +158,11 @@ class Settings:
     slots: int
     threads: int
     engine_memory: int
+    models_memory: int
+    queue: int
+    queue_wait: float
+    answer_limit: float
+    selftest: bool
     hub: str
     hub_token: str
     connect_timeout: float

@@ -54,6 +54,17 @@ MIGRATIONS: tuple[str, ...] = (
         at REAL NOT NULL
     ) STRICT;
     """,
+    """
+    ALTER TABLE runs ADD COLUMN launch TEXT;       -- what decides the memory: context, slots, KV, batch, layers
+    CREATE TABLE tuned (                           -- settings a person chose for one model, JSON by name
+        model TEXT PRIMARY KEY,
+        settings TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE selftests (                       -- how a model did when it was tried after its install, JSON
+        model TEXT PRIMARY KEY,
+        result TEXT NOT NULL
+    ) STRICT;
+    """,
 )
 
 

@@ -36,12 +36,16 @@ An error knows its code, its HTTP status, the exit status of the command line an
     │   ├── BadModelFile          422
     │   ├── OutOfMemory           503
     │   ├── EngineDied            502
+    │   ├── EngineUnwell          503  it died too often: it rests before it is tried again
     │   └── WakeTimeout           504
     └── HouseTrouble              500
         ├── PortTaken  AlreadyOpen  HouseSilent  Bug
         ├── MethodRefused         405
         ├── SlowRequest           408
         ├── StillBusy             409
+        ├── QueueFull             429  too many wait already
+        ├── WaitedTooLong         503  no turn came in time
+        ├── AnswerTooLong         504  an answer went on for longer than any may
         └── ShuttingDown          503
 """
 
@@ -239,6 +243,10 @@ class EngineDied(EngineTrouble):
     status = 502
 
 
+class EngineUnwell(EngineTrouble):
+    status = 503
+
+
 class WakeTimeout(EngineTrouble):
     status = 504
 
@@ -269,6 +277,18 @@ class SlowRequest(HouseTrouble):
 
 class StillBusy(HouseTrouble):
     status = 409
+
+
+class QueueFull(HouseTrouble):
+    status = 429
+
+
+class WaitedTooLong(HouseTrouble):
+    status = 503
+
+
+class AnswerTooLong(HouseTrouble):
+    status = 504
 
 
 class ShuttingDown(HouseTrouble):
