@@ -14,6 +14,7 @@ from typing import Any
 
 from domicile.engines import Reply
 from domicile.errors import ContextTooLong, DomicileError
+from domicile.types import Ticket
 
 ROOM_TO_ANSWER = 1024
 """Tokens left for the answer in the context that an error proposes."""
@@ -31,7 +32,10 @@ class Ask:
     keep_alive_s: float | None = None
     """How long the model stays awake afterwards; None for its own setting, infinite for ever."""
     said: Mapping[str, str] = field(default_factory=dict)
-    """What the caller said beside the body, by name: headers `X-Domicile-...` or a dialect's own fields."""
+    """What the caller said beside the body, by name: headers `X-Domicile-...` or a dialect's own fields. `num_ctx` asks
+    for that many tokens of context."""
+    ticket: Ticket | None = None
+    """Where the caller may look how many come first, while it waits."""
 
     def data(self) -> dict[str, Any]:
         """The body as an object; the face has checked that it is one."""

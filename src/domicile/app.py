@@ -10,12 +10,13 @@ import asyncio
 import contextlib
 import platform
 import sys
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 
@@ -24,17 +25,23 @@ from domicile.answering import Answer, Ask, checked
 from domicile.config import Settings
 from domicile.db import Database
 from domicile.download import check_room, fetch
-from domicile.engines import Awake, Engine, Launch
+from domicile.engines import Awake, Engine
 from domicile.engines.llama import sweep
-from domicile.errors import BadName, DomicileError, NoLog
+from domicile.errors import BadName, DomicileError, NoLog, StillBusy
 from domicile.jobs import Jobs, Progress, Work
 from domicile.library import Library, folder_of, free_bytes
-from domicile.runner import Runner
+from domicile.runner import Limits, Runner
+from domicile.selftest import failed, keep, kept, trial
 from domicile.sources.hub import Hub, choose
-from domicile.types import Facts, FitReport, Installed, Job, ModelRef, Repository, Variant
+from domicile.types import Installed, Job, Load, ModelRef, Repository, Terms, Ticket, Variant
+from domicile.waking import Waker
+from domicile.watch import Metrics, Tally, Watch
 
 if TYPE_CHECKING:
     from domicile.advice import Adviser
+
+
+_NO_TERMS = Terms()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +64,22 @@ class House:
         self.database = database
         self.library = Library(settings, database)
         self.jobs = Jobs(self._describe)
-        self.runner = Runner(kinds, self.launch_of, settings.keep_alive)
+        self.metrics = Metrics()
+        self.tally = Tally()
+        self.waker = Waker(settings, database, lambda: self.adviser, self._log_path)
+        self.pinned: Callable[[str], bool] = lambda _: False
+        """Which models never give their memory to another."""
+        self.runner = Runner(
+            kinds,
+            self.waker.prepare,
+            Limits(settings.keep_alive, settings.models_memory, settings.queue, settings.queue_wait),
+            free=self.waker.free,
+            pinned=self._is_pinned,
+            tell=self._note_event,
+            before_sleep=self.tally.before_sleep,
+        )
+        self.watch = Watch(_load, self.runner.children, lambda: self.runner.waiting, self.tally)
         self.hub = Hub(settings, client)
-        self._predicted: dict[str, tuple[FitReport, Facts]] = {}
         self.closing = asyncio.Event()
         """Set when the house begins to close: streams end by themselves."""
         self._client = client
@@ -119,33 +139,114 @@ class House:
             files.append(target)
         progress.settle()
         model = self.library.add(_from_hub(repository, variant, files))
-        return {"name": model.name, "size_bytes": model.size_bytes}
+        return {"name": model.name, "size_bytes": model.size_bytes, **await self._tried(model, progress)}
+
+    async def _tried(self, model: Installed, progress: Progress) -> Mapping[str, object]:
+        """The last step of a pull: try the model, if that disturbs nobody."""
+        if not self.settings.selftest:
+            return {}
+        progress.step("selftest")
+        return {"selftest": await self.selftest(model.name, gentle=True)}
 
     def _partial_bytes(self, repository: Repository) -> int:
         folder = folder_of(self.settings, repository.id)
         return sum(p.stat().st_size for p in folder.rglob("*.partial")) if folder.is_dir() else 0
 
     @asynccontextmanager
-    async def session(self, name: str, keep_alive_s: float | None = None) -> AsyncIterator[tuple[Installed, Awake]]:
-        """A model of the library, awake while the context lasts."""
+    async def session(
+        self,
+        name: str,
+        keep_alive_s: float | None = None,
+        *,
+        terms: Terms = _NO_TERMS,
+        ticket: Ticket | None = None,
+        turn: bool = True,
+    ) -> AsyncIterator[tuple[Installed, Awake]]:
+        """A model of the library, awake and at our turn while the context lasts."""
         model = self.library.ready(name)
-        async with self.runner.session(model, keep_alive_s) as awake:
+        async with self.runner.session(model, keep_alive_s, terms=terms, ticket=ticket, turn=turn) as awake:
             yield model, awake
-            self._remember(model, awake)
+            self.waker.remember(model, awake)
         if model.source != "embedded":
             self.library.used(model.name)  # a commit takes milliseconds: the answer has left by now
 
     @asynccontextmanager
     async def answer(self, ask: Ask) -> AsyncIterator[Answer]:
         """What a model says to a question. Leaving the context stops the generation."""
-        async with self.session(ask.model, ask.keep_alive_s) as (model, awake), awake.ask(ask.path, ask.body) as reply:
-            yield Answer(await checked(model.name, reply), model.name, "home")
+        began, outcome, name = time.monotonic(), "left", ""
+        try:
+            async with (
+                self.session(ask.model, ask.keep_alive_s, terms=_terms(ask), ticket=ask.ticket) as (model, awake),
+                awake.ask(ask.path, ask.body) as reply,
+            ):
+                name = model.name
+                checked_reply = await checked(name, reply)
+                self.metrics.first_byte.see(time.monotonic() - began, model.name)
+                yield Answer(checked_reply, model.name, "home", self._notes(model.name))
+                outcome = "ok" if checked_reply.status < 400 else str(checked_reply.status)
+        except DomicileError as trouble:
+            outcome, name = trouble.code, str(trouble.facts.get("name", name))
+            raise
+        finally:
+            self.metrics.requests.add(name, outcome)
+            if outcome == "ok":
+                self.metrics.seconds.see(time.monotonic() - began, name)
+
+    def _is_pinned(self, name: str) -> bool:
+        return self.pinned(name)
+
+    def _notes(self, name: str) -> Mapping[str, str]:
+        """What must be said of how a model was woken."""
+        note = next((p.note for p in self.runner.ps() if p.name == name), None)
+        if note is None:
+            return {}
+        return {"Settings": "; ".join(["safer", *(f"{key}={value}" for key, value in note.facts.items())])}
+
+    def _note_event(self, event: str, name: str, kind: str) -> None:
+        """What happened to a model, counted, and said in its log where a person would look for it."""
+        self.metrics.events.add(event, name, kind)
+        sentences = {"death": f"its child died ({kind})", "evicted": f"sent to sleep: {kind} needs the memory"}
+        if event == "wake" and kind:
+            sentences["wake"] = "woken on safer settings after a death"
+        if event in sentences:
+            with contextlib.suppress(OSError), self._log_path(name).open("a", encoding="utf-8") as log:
+                log.write(f"--- house: {sentences[event]} ---\n")
+
+    async def selftest(self, name: str, *, gentle: bool = False) -> dict[str, Any]:
+        """Try a model and keep the result. `gentle`: only if nobody has to sleep for it; None then says nothing."""
+        model = self.library.ready(name)
+        try:
+            tuning, facts, _ = await self.waker.tuning(model, Terms(gentle=gentle))
+            async with self.session(model.name, terms=Terms(gentle=gentle)) as (_, awake):
+                result = (await trial(awake, facts, tuning.report.tokens_per_second)).public()
+        except DomicileError as trouble:
+            result = failed(trouble)
+        result["at"] = time.time()
+        keep(self.database, model.name, result)
+        return result
+
+    def selftests(self) -> Mapping[str, dict[str, Any]]:
+        """The last trial of every model that was tried."""
+        return kept(self.database)
+
+    async def set_up(self, name: str, given: Mapping[str, object]) -> Installed:
+        """Keep settings for a model (`tunable.TUNABLE`); they hold from its next waking on, which is now if nobody
+        uses it."""
+        model = self.library.get(name)
+        self.waker.set(model.name, given)
+        self.runner.forgive(model.name)
+        with contextlib.suppress(StillBusy):
+            await self.runner.sleep(model.name)
+        return model
 
     async def remove(self, name: str, *, force: bool = False) -> tuple[Installed, int]:
         """Put it to sleep, then forget it. Returns what it was, and the bytes freed."""
         model = self.library.get(name)
         await self.runner.sleep(model.name, force=force)
-        return model, self.library.remove(model.name)
+        freed = self.library.remove(model.name)
+        self.waker.forget(model.name)
+        keep(self.database, model.name, None)
+        return model, freed
 
     def log_of(self, name: str) -> Path:
         model = self.library.get(name)
@@ -156,29 +257,6 @@ class House:
 
     def _log_path(self, name: str) -> Path:
         return self.settings.logs / ("".join(c if c.isalnum() or c in "._-" else "-" for c in name) + ".log")
-
-    async def launch_of(self, model: Installed) -> Launch:
-        """The settings a model is woken with: what was predicted is what is launched."""
-        from domicile.hardware.calibrate import threads_for
-
-        plan, report, facts = await self.adviser.launch(model)
-        self._predicted[model.name] = (report, facts)
-        machine = await self.adviser.machine()
-        return Launch(
-            model=model,
-            plan=plan,
-            threads=self.settings.threads or threads_for(machine),
-            memory_bytes=self.settings.engine_memory or int((machine.ram_available_bytes or 1 << 40) * 0.9),
-            deadline_s=self.settings.wake_timeout,
-            log=self._log_path(model.name),
-        )
-
-    def _remember(self, model: Installed, awake: Awake) -> None:
-        """After a model's first answer since it woke: what it really takes, beside what was predicted."""
-        predicted = self._predicted.pop(model.name, None)
-        actual, rate = awake.resident_bytes(), awake.tokens_per_second()
-        if predicted is not None and actual is not None:
-            self.adviser.remember(model, predicted[1], predicted[0], actual, rate)
 
     async def doctor(self) -> list[Check]:
         """What is well and what is not, each with what to do."""
@@ -235,10 +313,23 @@ async def open_house(settings: Settings, kinds: Mapping[str, Engine] | None = No
                 yield house
             finally:
                 house.closing.set()
+                await house.watch.close()
                 await house.jobs.close()
                 await house.runner.close()
     finally:
         database.close()
+
+
+def _load() -> Load:
+    from domicile import hardware
+
+    return hardware.load()
+
+
+def _terms(ask: Ask) -> Terms:
+    """What a request asks of the waking: `num_ctx`, a number of tokens; anything else there is not for us."""
+    said = ask.said.get("num_ctx", "")
+    return Terms(context=int(said)) if said.isdigit() and 0 < len(said) < 9 and int(said) else _NO_TERMS
 
 
 def _already(model: Installed) -> Work:

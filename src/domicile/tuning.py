@@ -14,13 +14,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from domicile import fit as fitting
-from domicile import memory, speed
-from domicile.config import byte_count, seconds
-from domicile.errors import BadField
+from domicile import memory
+from domicile.tunable import TUNABLE
 from domicile.types import Death, Facts, FitReport, Hardware, Plan, Reason, Speculation, Terms
 
-SLOT_CONTEXT = 4096
-"""Tokens a conversation gets at least, where the memory allows it: a page of chat sends more than a thousand."""
 BATCH, SMALL_BATCH = 512, 128
 _MOST_SLOTS = 4
 _QUANTISED_KV = "q8_0"
@@ -29,94 +26,8 @@ By = Literal["house", "you", "settings", "request"]
 """Who chose a value."""
 
 
-def _whole(low: int, high: int) -> Callable[[object], int]:
-    def read(value: object) -> int:
-        number = int(str(value))
-        if isinstance(value, bool) or not low <= number <= high:
-            raise ValueError(value)
-        return number
-
-    return read
-
-
-def _one_of(*allowed: str) -> Callable[[object], str]:
-    def read(value: object) -> str:
-        said = str(value).strip().lower()
-        if said not in allowed:
-            raise ValueError(value)
-        return said
-
-    return read
-
-
-def _switch(value: object) -> bool:
-    said = str(value).strip().lower()
-    if said in {"on", "true", "yes", "1"}:
-        return True
-    if said in {"off", "false", "no", "0"}:
-        return False
-    raise ValueError(value)
-
-
-def _duration(value: object) -> float:
-    found = seconds(value)
-    return -1.0 if math.isinf(found) else found  # JSON knows no infinity
-
-
-def _shares(value: object) -> list[float]:
-    parts = value if isinstance(value, (list, tuple)) else str(value).split(",")
-    found = [float(str(part)) for part in parts]
-    if not found or any(not 0 <= part <= 1000 for part in found) or not sum(found):
-        raise ValueError(value)
-    return found
-
-
-def _name(value: object) -> str:
-    said = str(value).strip()
-    if not said or len(said) > 500:
-        raise ValueError(value)
-    return said
-
-
-TUNABLE: Mapping[str, tuple[Callable[[object], Any], str]] = {
-    "context": (_whole(256, 1 << 24), "256 ... 16777216"),
-    "slots": (_whole(1, 64), "1 ... 64"),
-    "kv": (_one_of(*memory.KV_TYPES), ", ".join(memory.KV_TYPES)),
-    "gpu_layers": (_whole(0, 4096), "0 ... 4096"),
-    "split": (_shares, "0.6,0.4"),
-    "threads": (_whole(1, 512), "1 ... 512"),
-    "batch": (_whole(16, 8192), "16 ... 8192"),
-    "flash_attention": (_switch, "on, off"),
-    "mmap": (_switch, "on, off"),
-    "low_memory": (_switch, "on, off"),
-    "cache": (byte_count, "0, 512MiB"),
-    "speculation": (_one_of("off", "ngram", "draft"), "off, ngram, draft"),
-    "draft": (_name, "org/repo:Q4_K_M"),
-    "keep_alive": (_duration, "0, 10m, -1"),
-}
-"""What can be set for one model (`domicile set`): how it is read, and what may be written."""
-
-
-def read(given: Mapping[str, object]) -> dict[str, Any]:
-    """Settings as a person or a program writes them; None or an empty text gives the choice back to the house (and
-    stays None here). Raises `BadField`."""
-    found: dict[str, Any] = {}
-    for name, value in given.items():
-        if name not in TUNABLE:
-            raise BadField(field=name[:60], problem=name[:60], reason="tunable", allowed=", ".join(TUNABLE))
-        if value is None or value == "":
-            found[name] = None
-            continue
-        parse, allowed = TUNABLE[name]
-        try:
-            found[name] = parse(value)
-        except (ValueError, TypeError, OverflowError) as trouble:
-            raise BadField(field=name, problem=repr(value)[:80], reason="one_of", allowed=allowed) from trouble
-    return found
-
-
 @dataclass(frozen=True, slots=True)
-class House:
+class Usual:
     """What holds for every model, from the settings. 0 is "chosen for you"."""
 
     context: int
@@ -174,39 +85,36 @@ class _Try:
 def tune(
     facts: Facts,
     machine: Hardware,
-    house: House,
+    usual: Usual,
     own: Mapping[str, Any],
     terms: Terms,
     *,
     drafts: Sequence[Draft] = (),
-    measured: Sequence[speed.Measured] = (),
 ) -> Tuning:
     """The settings for one waking. `own` are the model's (`read`); `drafts` can guess for it, the best first."""
-    asked, by_context, why_context = _context(facts, house, own, terms)
+    asked, by_context, why_context = _context(facts, usual, own, terms)
     wish = _Try(
         context=asked,
-        slots=own.get("slots") or house.slots or 1,
+        slots=own.get("slots") or usual.slots or 1,
         kv=own.get("kv") or "f16",
         batch=own.get("batch") or BATCH,
         flash=own.get("flash_attention", True) is not False,
         gpu_layers=own.get("gpu_layers"),
         cache=own.get("cache"),
     )
-    threads = own.get("threads") or house.threads or house.threads_for
-    if terms.careful is not None:
-        wish, threads = _safer(wish, threads, terms.careful, facts)
-    low = own.get("low_memory")
-    steps = list(_steps(wish, own, facts, low=low, careful=terms.careful))
+    threads = own.get("threads") or usual.threads or usual.threads_for
 
     def judge(one: _Try) -> FitReport:
         return fitting.fit(
             facts, machine, context=one.context, kv_type_k=one.kv, kv_type_v=one.kv, slots=one.slots,
             ubatch=one.batch, flash_attention=one.flash, gpu_layers=one.gpu_layers, cache_bytes=one.cache,
-            measured=measured,
         )  # fmt: skip
 
-    chosen, report, shortened = _first_that_fits(steps, judge, may_shorten="context" not in own and not _told(terms))
-    chosen, slots_why = _more_slots(chosen, report, facts, machine, house, own, judge, terms)
+    if terms.careful is not None:
+        wish, threads = _safer(wish, threads, terms.careful, facts, judge(wish).gpu_layers)
+    steps = _steps(wish, own, facts, low=own.get("low_memory"), careful=terms.careful)
+    chosen, report, shortened = _first_that_fits(steps, judge, may_shorten=not own.get("context"))
+    chosen, slots_why = _more_slots(chosen, report, facts, machine, usual, own, judge, terms)
     report = judge(chosen)
     plan = fitting.plan(
         report, machine, kv_type_k=chosen.kv, kv_type_v=chosen.kv, slots=chosen.slots, ubatch=chosen.batch,
@@ -220,73 +128,95 @@ def tune(
         draft=str(draft.path) if draft else None,
         tensor_split=tuple(own["split"]) if own.get("split") and report.gpu_layers else plan.tensor_split,
     )
-    by = {name: "you" if own.get(name) is not None else "house" for name in TUNABLE}
-    choices = {
-        "context": Choice(
-            report.context,
-            "house" if shortened or terms.careful else by_context,
-            Reason("tune.context_short", {"asked": asked, "context": report.context}) if shortened else why_context,
-        ),
-        "slots": Choice(chosen.slots, "settings" if house.slots and not own.get("slots") else by["slots"], slots_why),
-        "kv": Choice(chosen.kv, by["kv"], _why_kv(chosen, wish, own)),
-        "gpu_layers": Choice(report.gpu_layers, by["gpu_layers"], _why_layers(report, facts, machine)),
-        "split": Choice(list(plan.tensor_split), by["split"], _why_split(plan)),
-        "threads": Choice(
-            threads,
-            "settings" if house.threads and not own.get("threads") else by["threads"],
-            Reason("tune.threads" if threads == house.threads_for else "tune.asked", {"n": threads}),
-        ),
-        "batch": Choice(
-            chosen.batch, by["batch"], Reason("tune.batch" if chosen.batch >= BATCH else "tune.batch_small", {})
-        ),
-        "flash_attention": Choice(chosen.flash, by["flash_attention"], Reason("tune.flash", {})),
-        "mmap": Choice(plan.mmap, by["mmap"], Reason("tune.mmap" if plan.mmap else "tune.no_mmap", {})),
-        "low_memory": Choice(
-            chosen.batch < BATCH and chosen.kv != "f16",
-            by["low_memory"],
-            Reason("tune.low_memory" if chosen.batch < BATCH else "tune.enough_memory", {"room": report.available_bytes}),
-        ),
-        "cache": Choice(plan.cache_ram_bytes, by["cache"], Reason("tune.cache", {"size": plan.cache_ram_bytes})),
-        "speculation": Choice(speculation, by["speculation"], why_speculation),
-        "draft": Choice(draft.name if draft else None, by["draft"], why_speculation),
+    made = _Made(chosen, plan, threads, report, draft)
+    why = {
+        "context": Reason("tune.context_short", {"asked": asked, "context": report.context})
+        if shortened
+        else why_context,
+        "slots": slots_why,
+        "kv": _why_kv(chosen, wish, own),
+        "gpu_layers": _why_layers(report, facts, machine),
+        "speculation": why_speculation,
     }
+    by = _deciders(own, usual, "house" if shortened or terms.careful else by_context)
     note = None
     if terms.careful is not None:
         note = Reason("tune.careful", {"died": terms.careful, "context": report.context, "kv": chosen.kv})
     keep = own.get("keep_alive")
+    choices = _explained(made, why, by, usual)
     return Tuning(plan, threads, report, choices, note, draft, None if keep is None else math.inf if keep < 0 else keep)
 
 
-def _told(terms: Terms) -> bool:
-    return False if terms.context is None else terms.careful is None and terms.context < SLOT_CONTEXT
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What was chosen, whole."""
+
+    chosen: _Try
+    plan: Plan
+    threads: int
+    report: FitReport
+    draft: Draft | None
 
 
-def _context(facts: Facts, house: House, own: Mapping[str, Any], terms: Terms) -> tuple[int, By, Reason]:
+def _deciders(own: Mapping[str, Any], usual: Usual, context: By) -> dict[str, By]:
+    """Who chose each setting."""
+    by: dict[str, By] = {name: "house" if own.get(name) is None else "you" for name in TUNABLE}
+    by["context"] = context
+    for name, given in (("slots", usual.slots), ("threads", usual.threads)):
+        if given and by[name] == "house":
+            by[name] = "settings"
+    return by
+
+
+def _explained(made: _Made, why: Mapping[str, Reason], by: Mapping[str, By], usual: Usual) -> dict[str, Choice]:
+    chosen, plan, room = made.chosen, made.plan, {"room": made.report.available_bytes}
+    small = chosen.batch < BATCH
+    values: dict[str, tuple[Any, Reason]] = {
+        "context": (made.report.context, why["context"]),
+        "slots": (chosen.slots, why["slots"]),
+        "kv": (chosen.kv, why["kv"]),
+        "gpu_layers": (made.report.gpu_layers, why["gpu_layers"]),
+        "split": (list(plan.tensor_split), Reason("tune.split" if plan.tensor_split else "tune.no_split", {})),
+        "threads": (
+            made.threads,
+            Reason("tune.threads" if made.threads == usual.threads_for else "tune.asked", {"n": made.threads}),
+        ),
+        "batch": (chosen.batch, Reason("tune.batch_small" if small else "tune.batch", {})),
+        "flash_attention": (chosen.flash, Reason("tune.flash" if chosen.flash else "tune.no_flash", {})),
+        "mmap": (plan.mmap, Reason("tune.mmap" if plan.mmap else "tune.no_mmap", {})),
+        "low_memory": (small, Reason("tune.low_memory" if small else "tune.enough_memory", room)),
+        "cache": (plan.cache_ram_bytes, Reason("tune.cache", {"size": plan.cache_ram_bytes})),
+        "speculation": (plan.speculation, why["speculation"]),
+        "draft": (made.draft.name if made.draft else None, why["speculation"]),
+    }
+    return {name: Choice(value, by[name], reason) for name, (value, reason) in values.items()}
+
+
+def _context(facts: Facts, usual: Usual, own: Mapping[str, Any], terms: Terms) -> tuple[int, By, Reason]:
     """Tokens of one conversation that are wished, by whom, and why so many."""
     trained = facts.context_length
+    wished, why = usual.context, Reason("tune.context", {"n": usual.context})
+    by: By = "settings"
     if own.get("context"):
         wished, by, why = int(own["context"]), "you", Reason("tune.asked", {"n": own["context"]})
-    else:
-        wished, by, why = house.context, "settings", Reason("tune.context", {"n": house.context})
     if terms.context is not None and terms.context > wished:
         wished, by, why = terms.context, "request", Reason("tune.requested", {"n": terms.context})
     if trained and wished > trained and by != "you":
         return trained, "house", Reason("tune.trained", {"n": trained})
-    return max(1, wished), by, why  # type: ignore[return-value]
+    return max(1, wished), by, why
 
 
-def _safer(wish: _Try, threads: int, died: Death, facts: Facts) -> tuple[_Try, int]:
+def _safer(wish: _Try, threads: int, died: Death, facts: Facts, layers: int) -> tuple[_Try, int]:
     """What may mend a death: of memory, half the context and smaller parts; of a crash, the plainest way through the
     engine (cache as it is trained, no graphics card, fewer threads)."""
     if died == "memory":
-        layers = len(facts.layers) + 1 if wish.gpu_layers is None else wish.gpu_layers
         return replace(
             wish,
             context=max(min(wish.context, fitting.SMALLEST_CONTEXT), wish.context // 2),
             slots=1,
             kv=_quantised(wish, facts),
             batch=min(wish.batch, SMALL_BATCH),
-            gpu_layers=layers * 3 // 4,
+            gpu_layers=layers * 3 // 4 if layers else wish.gpu_layers,
             cache=0,
         ), threads
     if died == "fault":
@@ -314,6 +244,8 @@ def _steps(
     if low is False:
         return [wish]
     steps = [wish, replace(wish, kv=kv), modest]
+    if wish.slots > 1 and not own.get("slots"):
+        steps.append(replace(modest, slots=1))  # a conversation that is long enough before several short ones
     return [s for n, s in enumerate(steps) if s not in steps[:n]]
 
 
@@ -321,10 +253,14 @@ def _first_that_fits(
     steps: Sequence[_Try], judge: Callable[[_Try], FitReport], *, may_shorten: bool
 ) -> tuple[_Try, FitReport, bool]:
     """The first step that fits; else the most modest one, with the longest context that fits if it may be shorter."""
-    for step in steps:
-        report = judge(step)
-        if report.verdict in {"fits", "tight", "partly_on_gpu", "unknown"}:
+    judged = [(step, judge(step)) for step in steps]
+    for step, report in judged:
+        if report.verdict in {"fits", "tight", "unknown"}:
             return step, report, False
+    partly = [(step, report) for step, report in judged if report.verdict == "partly_on_gpu"]
+    if partly:
+        step, report = max(partly, key=lambda one: one[1].gpu_layers)
+        return step, report, False
     last = steps[-1]
     report = judge(last)
     if may_shorten and report.max_context and fitting.SMALLEST_CONTEXT <= report.max_context < last.context:
@@ -338,13 +274,13 @@ def _more_slots(
     report: FitReport,
     facts: Facts,
     machine: Hardware,
-    house: House,
+    usual: Usual,
     own: Mapping[str, Any],
     judge: Callable[[_Try], FitReport],
     terms: Terms,
 ) -> tuple[_Try, Reason]:
     """More conversations at once where they cost little: all of the model on a card, or eight cores and more."""
-    if own.get("slots") or house.slots:
+    if own.get("slots") or usual.slots:
         return chosen, Reason("tune.asked", {"n": chosen.slots})
     each = (report.kv_bytes or 0) + (report.state_bytes or 0)
     whole_on_card = report.gpu_layers == len(facts.layers) + 1
@@ -389,7 +325,3 @@ def _why_layers(report: FitReport, facts: Facts, machine: Hardware) -> Reason:
     if report.gpu_layers >= everything:
         return Reason("tune.all_layers", {"n": report.gpu_layers})
     return Reason("tune.some_layers", {"n": report.gpu_layers, "all": everything})
-
-
-def _why_split(plan: Plan) -> Reason:
-    return Reason("tune.split" if plan.tensor_split else "tune.no_split", {})

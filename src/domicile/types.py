@@ -601,13 +601,20 @@ class Plan:
     """The file of the small model that guesses ahead."""
 
     @property
+    def label(self) -> str:
+        """Everything in it that decides the memory, in a word: two launches of one label take as much."""
+        kind = f"{self.type_k}-{self.type_v}" + ("-flash" if self.flash_attention else "")
+        shape = f"{self.n_ctx}/{self.n_parallel}-{self.n_ubatch}-{kind}-gpu{self.gpu_layers}"
+        return f"{shape}-{self.speculation}" + ("-mmap" if self.mmap else "")
+
+    @property
     def context(self) -> int:
         """Tokens of one conversation."""
         return self.n_ctx // max(1, self.n_parallel)
 
 
 Death = Literal["memory", "file", "fault", "killed", "slow", "stopped"]
-"""Why a model's child ended: too little memory, a file it cannot use, a crash, a signal from outside, a deadline, us."""
+"""Why a child ended: too little memory, a file it cannot use, a crash, a signal from outside, a deadline, us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -628,6 +635,8 @@ class Ticket:
     def __init__(self) -> None:
         self.ahead: Callable[[], int] | None = None
         """Requests that come first; None while not waiting."""
+        self.began: float | None = None
+        """When the turn came, by the monotonic clock."""
 
     def position(self) -> int | None:
         """1 is next; None when not waiting."""

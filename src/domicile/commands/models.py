@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -17,10 +18,15 @@ from domicile.types import ModelRef
 
 @command("pull", argument("model"))
 async def pull(desk: Desk, model: str) -> None:
+    from domicile.client import of_model
+
     async with desk.house() as house:
         job = await pulled(desk, house, model)
         name, size = job["result"]["name"], job["result"]["size_bytes"]
-        desk.output.result(job, desk.output.say("pull.done", name=name, size=i18n.size(desk.output.lang, size)))
+        lines = [desk.output.say("pull.done", name=name, size=i18n.size(desk.output.lang, size))]
+        if job["result"].get("selftest"):
+            lines += _checks((await house.get(of_model(name)))["selftest"])
+        desk.output.result(job, *lines)
 
 
 async def pulled(desk: Desk, house: Any, model: str) -> dict[str, Any]:
@@ -51,20 +57,24 @@ async def list_models(desk: Desk) -> None:
             ("* " if m["active"] else "  ") + m["name"],
             say("list.missing") if m["missing"] else i18n.size(lang, m["size_bytes"]),
             m["format"].upper() + (f" {m['quantisation']}" if m["quantisation"] else ""),
+            say("list.ill") if m["selftest"] and not m["selftest"]["well"] else "",
             _ago(desk, m["last_used_at"] or m["added_at"]) if m["source"] != "embedded" else say("list.embedded"),
         )
         for m in found["models"]
     ]
-    heads = [say(f"head.{h}") for h in ("name", "size", "format", "used")]
+    heads = [say(f"head.{h}") for h in ("name", "size", "format", "trial", "used")]
     desk.output.table(found, heads, rows, say("list.empty"))
 
 
-@command("show", model_argument())
-async def show(desk: Desk, model: str) -> None:
+@command("show", model_argument(), option("--settings", is_flag=True))
+async def show(desk: Desk, model: str, settings: bool) -> None:
     from domicile.client import HouseSaid, of_model
 
     say, lang = desk.output.say, desk.output.lang
     async with desk.house() as house:
+        if settings:
+            show_settings(desk, await house.get(of_model(named(model), "settings")))
+            return
         try:
             found = await house.get(of_model(named(model)))
         except HouseSaid as missing:
@@ -86,7 +96,64 @@ async def show(desk: Desk, model: str) -> None:
     }
     heads = {key: say(f"head.{key}") for key in facts}
     width = max(len(head) for head in heads.values()) + 2
-    desk.output.result(found, *(f"{heads[k]:{width}}{v}" for k, v in facts.items() if v))
+    lines = [f"{heads[k]:{width}}{v}" for k, v in facts.items() if v]
+    if awake and awake["note_text"]:
+        lines.append(awake["note_text"])
+    if found["selftest"]:
+        lines += ["", say("selftest.head"), *_checks(found["selftest"])]
+    desk.output.result(found, *lines)
+
+
+def show_settings(desk: Desk, found: Mapping[str, Any]) -> None:
+    """Each setting of a model: its value, who chose it, and why."""
+    say = desk.output.say
+    rows = [
+        (one["name"], _value(desk, one["name"], one["value"]), say(f"by.{one['by']}"), one["why"])
+        for one in found["settings"]
+    ]
+    desk.output.table(found, [say(f"head.{h}") for h in ("setting", "value", "by", "reason")], rows, "")
+    if not desk.output.as_json:
+        desk.output.tell(say("settings.hint", name=found["name"]))
+
+
+def _value(desk: Desk, name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return desk.output.say("yes" if value else "no")
+    if name == "cache":
+        return i18n.size(desk.output.lang, value)
+    if isinstance(value, list):
+        return ", ".join(f"{part:.2f}" for part in value) or "-"
+    return "-" if value is None else str(value)
+
+
+@command("set", model_argument(), argument("settings", nargs=-1, required=True))
+async def set_up(desk: Desk, model: str, settings: Sequence[str]) -> None:
+    from domicile.client import of_model
+
+    given: dict[str, str | None] = {}
+    for one in settings:
+        name, equals, value = one.partition("=")
+        if not equals:
+            raise BadField(field="settings", problem=one[:60], reason="pair")
+        given[name.strip()] = value.strip() or None
+    async with desk.house() as house:
+        show_settings(desk, await house.patch(of_model(named(model), "settings"), given))
+
+
+@command("selftest", model_argument())
+async def selftest(desk: Desk, model: str) -> None:
+    from domicile.client import of_model
+
+    async with desk.house() as house:
+        found = await house.post(of_model(named(model), "selftest"))
+    desk.output.result(found, *_checks(found))
+    if not found["well"]:
+        raise SystemExit(7)
+
+
+def _checks(result: Mapping[str, Any]) -> list[str]:
+    marks = {True: "✓ ", False: "✗ ", None: "? "}
+    return [marks[check["well"]] + check["text"] for check in result["checks"]]
 
 
 @command("use", model_argument())

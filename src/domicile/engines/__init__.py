@@ -47,6 +47,9 @@ class Counts:
     prompt_tokens: int
     generated_tokens: int
 
+    def kinds(self) -> tuple[tuple[str, int], ...]:
+        return (("prompt", self.prompt_tokens), ("generated", self.generated_tokens))
+
 
 class Awake(Protocol):
     """A model that is awake."""

@@ -160,6 +160,8 @@ class Runner:
         if keep_alive_s is not None:
             resident.keep_alive_s, resident.keep_alive_given = keep_alive_s, True
         began = time.monotonic()
+        if ticket is not None:
+            ticket.began = began
         try:
             yield awake
         finally:

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 
 from domicile import __version__, i18n
 from domicile.app import House
-from domicile.web import api, discover, openai, search
+from domicile.web import api, discover, metrics, openai, search, tuning
 from domicile.web.guard import Guard, Rules
 from domicile.web.limits import Limits
 from domicile.web.openapi import document
@@ -63,12 +63,16 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/domicile/models/{name:path}/wake", api.wake, "wake"),
     Route("POST", "/domicile/models/{name:path}/sleep", api.sleep, query=("force",)),
     Route("POST", "/domicile/models/{name:path}/activate", api.activate),
+    Route("GET", "/domicile/models/{name:path}/settings", tuning.settings),
+    Route("PATCH", "/domicile/models/{name:path}/settings", tuning.change_settings, "settings"),
+    Route("POST", "/domicile/models/{name:path}/selftest", tuning.selftest),
     Route("GET", "/domicile/models/{name:path}/log", api.log, gives="text/plain", query=("lines", "follow")),
     Route("GET", "/domicile/models/{name:path}", api.model),
     Route("DELETE", "/domicile/models/{name:path}", api.remove_model, query=("force",)),
     Route("GET", "/domicile/resolve", api.resolve, query=("name!",)),
     Route("GET", "/domicile/machine", discover.machine, query=("calibrate",)),
     Route("GET", "/domicile/machine/load", discover.machine_load),
+    Route("GET", "/domicile/machine/events", metrics.machine_events, gives="text/event-stream"),
     Route("GET", "/domicile/fit", discover.fit, query=("model!", "context", "kv", "slots", "on", "quick")),
     Route("GET", "/domicile/fit/cards", discover.cards, query=("model!", "context", "kv", "slots", "on")),
     Route("GET", "/domicile/repository", discover.repository, query=("model!", "context", "kv", "slots", "on")),
@@ -83,12 +87,13 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/domicile/jobs/{id}/events", api.job_events, gives="text/event-stream"),
     Route("GET", "/domicile/ps", api.ps),
     Route("GET", "/domicile/doctor", api.doctor),
+    Route("GET", "/metrics", metrics.metrics, gives="text/plain"),
 )
 
 
 def build(house: House, rules: Rules) -> ASGIApp:
-    """The application: guard, then errors, then limits, then routes."""
+    """The application: counts, then guard, then errors, then limits, then routes."""
     app: ASGIApp = Router([StarletteRoute(r.path, r.handler, methods=[r.method]) for r in ROUTES])
     app = Limits(app, house.settings.body_limit)
     app = Troubles(app, house)
-    return Guard(app, rules)
+    return metrics.Counted(Guard(app, rules))

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
 from domicile import __version__
+from domicile.tunable import TUNABLE
 
 _TEXT = {"type": "string"}
 _SAMPLING: dict[str, Any] = {
@@ -52,7 +53,15 @@ BODIES: dict[str, dict[str, Any]] = {
     },
     "pull": {"type": "object", "required": ["model"], "properties": {"model": _TEXT}},
     "path": {"type": "object", "required": ["path"], "properties": {"path": _TEXT}},
-    "wake": {"type": "object", "properties": {"keep_alive": {"type": ["string", "number"]}}},
+    "settings": {
+        "type": "object",
+        "properties": {name: {"type": ["string", "number", "boolean", "array", "null"]} for name in TUNABLE},
+        "additionalProperties": False,
+    },
+    "wake": {
+        "type": "object",
+        "properties": {"keep_alive": {"type": ["string", "number"]}, "context": {"type": "integer"}},
+    },
 }
 
 _ERROR = {
