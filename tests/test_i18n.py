@@ -26,6 +26,8 @@ FAMILIES = {
     "source": "cli.py: where a model is from",
     "step": "output.py: the steps of a job",
     "doctor": "web/api.py: checks",
+    "by": "tuning.By: who chose a setting",
+    "death": "types.Death: what a child died of",
     "why": "types.Reason: of reports, of what was read",
     "unknown": "hardware: what could not be read",
     "verdict": "types.Verdict",
@@ -144,7 +146,7 @@ def test_every_family_holds_exactly_what_its_list_holds() -> None:
                 options.add(max(param.opts, key=len).lstrip("-"))
     assert keys("opt") == options
     assert keys("arg") == arguments
-    assert keys("state") == {"asleep", "waking", "awake", "sleeping"}
+    assert keys("state") == {"asleep", "queued", "waking", "awake", "sleeping"}
     assert keys("source") == {"embedded", "file", "hub"}
 
 
