@@ -34,6 +34,8 @@ from domicile.types import Facts, FitReport, Hardware, Installed, ModelRef, Reas
 _HEADERS_KEPT = 256
 _AT_ONCE = 6
 _NOTABLE_BYTES = 1 << 20
+_QUIET = 0.25
+"""Threads ready for each core below which a calibration is worth its three seconds again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +137,20 @@ class Adviser:
             else:
                 found = await asyncio.to_thread(hardware.refresh, self._machine, self._settings.models)
             if measure or again:
-                outcome = await calibrate.calibrate(self._settings.home, found, again=again)
+                quiet = (_busy() or 0.0) < _QUIET
+                outcome = await calibrate.calibrate(self._settings.home, found, again=again, quieter=quiet)
                 trouble = (outcome.trouble,) if outcome.trouble else ()
                 found = replace(found, calibration=outcome.calibration, unknown=found.unknown + trouble)
             else:
                 found = replace(found, calibration=calibrate.kept(self._settings.home, found))
         return gpus.completed(found)
+
+    async def doubts(self) -> bool:
+        """Could a better calibration be had now: the one there is was disturbed, and the machine is quiet?"""
+        found = self._machine
+        if found is None or (_busy() or 0.0) >= _QUIET:
+            return False
+        return calibrate.doubtful(await asyncio.to_thread(calibrate.kept, self._settings.home, found))
 
     async def machine_for_engine(self) -> Hardware:
         """The same as the engine can use it: without the graphics that it does not list."""

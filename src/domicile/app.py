@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 
 _NO_TERMS = Terms()
+_TEND_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +198,7 @@ class House:
 
     def _notes(self, name: str) -> Mapping[str, str]:
         """What must be said of how a model was woken."""
-        note = next((p.note for p in self.runner.ps() if p.name == name), None)
+        note = self.runner.note_of(name)
         if note is None:
             return {}
         return {"Settings": "; ".join(["safer", *(f"{key}={value}" for key, value in note.facts.items())])}
@@ -215,6 +216,8 @@ class House:
     async def selftest(self, name: str, *, gentle: bool = False) -> dict[str, Any]:
         """Try a model and keep the result. `gentle`: only if nobody has to sleep for it; None then says nothing."""
         model = self.library.ready(name)
+        if not gentle:
+            await self.adviser.machine(measure=True)  # without it there is no promise to hold its speed against
         try:
             tuning, facts, _ = await self.waker.tuning(model, Terms(gentle=gentle))
             async with self.session(model.name, terms=Terms(gentle=gentle)) as (_, awake):
@@ -224,6 +227,18 @@ class House:
         result["at"] = time.time()
         keep(self.database, model.name, result)
         return result
+
+    async def tend(self, every_s: float = _TEND_S) -> None:
+        """While the house is open: calibrate again, once nobody works, a machine that was calibrated amid work."""
+        while True:
+            await asyncio.sleep(every_s)
+            asked = "adviser" in self.__dict__  # nobody asked it anything: it has no doubts
+            if (
+                asked
+                and not any(p.busy or p.state != "awake" for p in self.runner.ps())
+                and await self.adviser.doubts()
+            ):
+                await self.adviser.machine(measure=True)
 
     def selftests(self) -> Mapping[str, dict[str, Any]]:
         """The last trial of every model that was tried."""
@@ -309,9 +324,11 @@ async def open_house(settings: Settings, kinds: Mapping[str, Engine] | None = No
             if database.set_aside is not None:
                 sentence = i18n.say(house.lang, "house.set_aside", path=database.set_aside, n=len(house.library.list()))
                 print(sentence, file=sys.stderr)
+            tending = asyncio.create_task(house.tend(), name="tend the house")
             try:
                 yield house
             finally:
+                tending.cancel()
                 house.closing.set()
                 await house.watch.close()
                 await house.jobs.close()

@@ -135,10 +135,10 @@ class Waker:
         """After an answer: what the model really takes, beside what was predicted; once for each waking, and again
         when it has grown without its prompt cache."""
         run = self._runs.get(model.name)
-        actual = awake.resident_bytes()
-        if run is None or actual is None or (run.peak_bytes and run.plan.cache_ram_bytes):
+        if run is None or (run.peak_bytes and run.plan.cache_ram_bytes):
             return
-        if actual > run.peak_bytes * _NOTABLE:
+        actual = awake.resident_bytes()
+        if actual is not None and actual > run.peak_bytes * _NOTABLE:
             run.peak_bytes = actual
             self._adviser().remember(
                 model, run.facts, run.report, actual, awake.tokens_per_second(), run.plan.label, run.device

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -117,7 +117,7 @@ class Watch:
         self._view: View | None = None
         self._came = asyncio.Event()
 
-    async def follow(self, every: int = 1) -> AsyncIterator[View]:
+    async def follow(self, every: int = 1) -> AsyncGenerator[View, None]:
         """Every reading from now on, or one of several; ends only when its reader leaves."""
         self._lookers += 1
         if self._task is None:

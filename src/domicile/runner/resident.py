@@ -17,6 +17,10 @@ from domicile.types import Installed, Reason, Terms
 State = Literal["queued", "waking", "awake", "sleeping"]
 
 
+class AgainError(Exception):
+    """The model went away before it was this caller's turn: ask again, a new child will answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """How a model would be woken in the room it may get, and the memory this takes."""

@@ -9,7 +9,6 @@ model's settings only what they need. `runner.md` draws the states.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -21,29 +20,20 @@ from domicile.errors import (
     DomicileError,
     EngineDied,
     EngineMissing,
-    OutOfMemory,
     QueueFull,
     ShuttingDown,
     StillBusy,
     WaitedTooLong,
 )
-from domicile.runner.accounting import Bytes, Holding, decide, reachable
+from domicile.runner.accounting import Bytes
+from domicile.runner.admission import Admission, Prepare
 from domicile.runner.deaths import WORTH_A_TRY, Health, kind_of
-from domicile.runner.resident import Prepared, Presence, Resident
+from domicile.runner.resident import AgainError, Prepared, Presence, Resident
 from domicile.runner.turns import Turn
-from domicile.types import Death, Installed, Terms, Ticket
+from domicile.types import Death, Installed, Reason, Terms, Ticket
 
-_LOOK_AGAIN_S = 2.0
-"""Whoever waits for memory looks again this often: other programs give some back without telling."""
 _MORE_THAN_ANY = Bytes(1 << 60, (1 << 60,) * 32)
 _NO_TERMS = Terms()
-
-Prepare = Callable[[Installed, Terms, Bytes], Awaitable[Prepared]]
-"""How a model would be woken on these terms, were that much memory free."""
-
-
-class _AgainError(Exception):
-    """The model went away before it was this caller's turn: ask again, a new child will answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +72,12 @@ class Runner:
     ) -> None:
         """`free`: what models may take now. `pinned`: who never leaves. `tell`: an event, its model, its kind."""
         self._engines = engines
-        self._prepare = prepare
         self._limits = limits
-        self._free = free
         self._pinned = pinned
         self._tell = tell
         self._before_sleep = before_sleep
         self._residents: dict[str, Resident] = {}
-        self._line: list[Resident] = []
-        """Models that wait for memory, in the order they asked."""
-        self._gate = asyncio.Lock()
-        self._changed = asyncio.Event()
+        self._admission = Admission(self._residents, prepare, free, pinned, tell, limits.memory_bytes)
         self._health: dict[str, Health] = {}
         self._pace_s: dict[str, float] = {}
         """How long a turn takes, by model: a moving average."""
@@ -102,6 +87,11 @@ class Runner:
 
     def ps(self) -> list[Presence]:
         return [self._presence(r) for r in self._residents.values()]
+
+    def note_of(self, name: str) -> Reason | None:
+        """What must be said of how a model was woken."""
+        resident = self._residents.get(name)
+        return resident.note if resident else None
 
     def children(self) -> list[tuple[str, Awake]]:
         """The models that are awake now."""
@@ -125,7 +115,7 @@ class Runner:
             r.since,
             None if math.isinf(left) else max(0.0, left),
             waiting=len(r.turns) + r.staying,
-            position=self._line.index(r) + 1 if r in self._line else None,
+            position=self._admission.line.index(r) + 1 if r in self._admission.line else None,
             held_bytes=r.held.total,
             used_bytes=r.used_bytes(),
             context=plan.context if plan else None,
@@ -184,7 +174,7 @@ class Runner:
                 else:
                     with _counted(resident):
                         await asyncio.shield(resident.awake)
-            except _AgainError:
+            except AgainError:
                 continue
             if resident.leaving:  # it died while this caller was being told that it may begin
                 if turn:
@@ -229,7 +219,7 @@ class Runner:
         return left_s
 
     def _ahead(self, resident: Resident, place: Turn) -> int:
-        models = self._line.index(resident) if resident in self._line else 0
+        models = self._admission.line.index(resident) if resident in self._admission.line else 0
         return models + resident.turns.ahead(place)
 
     def _soon(self, resident: Resident, ahead: int) -> int:
@@ -312,7 +302,7 @@ class Runner:
 
     def _stir(self, resident: Resident) -> None:
         resident.stirred.set()
-        self._changed.set()
+        self._admission.changed.set()
 
     # -- the life of a model --
 
@@ -324,7 +314,7 @@ class Runner:
             await self._live(resident)
         except asyncio.CancelledError:
             resident.tell(ShuttingDown() if self._closing else EngineDied(name=resident.name, reason="stopped"))
-        except _AgainError:
+        except AgainError:
             pass
         except DomicileError as trouble:
             if resident.child is not None:
@@ -336,17 +326,17 @@ class Runner:
         finally:
             resident.held = Bytes(0)
             stopped = EngineDied(name=resident.name, reason="stopped")
-            resident.tell(stopped if resident.forced else _AgainError())
+            resident.tell(stopped if resident.forced else AgainError())
             resident.undrained.set()
             del self._residents[resident.name]
-            self._changed.set()
+            self._admission.changed.set()
 
     async def _live(self, resident: Resident) -> None:
         """Wake, serve, sleep. A waking that dies of something that safer settings may mend is tried once more."""
         terms, trouble, tried = resident.terms, None, None
         while True:
             try:
-                prepared = await self._admitted(resident, terms)
+                prepared = await self._admission.admitted(resident, terms)
             except DomicileError:
                 if trouble is not None:
                     raise trouble from None
@@ -365,7 +355,7 @@ class Runner:
                     raise
                 trouble, tried, terms = found, settings, replace(terms, careful=kind)
                 resident.state, resident.held = "queued", Bytes(0)
-                self._changed.set()
+                self._admission.changed.set()
             else:
                 return
 
@@ -379,7 +369,7 @@ class Runner:
             resident.awake.set_result(awake)
             resident.turns.open(prepared.launch.plan.n_parallel)
             self._tell("wake", resident.name, prepared.note.key if prepared.note else "")
-            self._changed.set()
+            self._admission.changed.set()
             await self._until_sleep(resident, awake)
             resident.state = "sleeping"
             if awake.gone.is_set() and not resident.asked_to_sleep:
@@ -410,97 +400,6 @@ class Runner:
         finally:
             gone.cancel()
             stirred.cancel()
-
-    # -- memory --
-
-    async def _admitted(self, resident: Resident, terms: Terms) -> Prepared:
-        """Wait for memory in the order of asking, and hold it. The one place where memory is given out."""
-        self._line.append(resident)
-        drained: set[Resident] = set()
-        try:
-            async with self._gate:
-                while True:
-                    self._changed.clear()
-                    if not resident.in_use:  # everybody left: nobody goes to sleep for nobody
-                        raise _AgainError
-                    prepared = await self._try(resident, terms, drained)
-                    if prepared is not None:
-                        return prepared
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(_LOOK_AGAIN_S):
-                            await self._changed.wait()
-        finally:
-            self._line.remove(resident)
-            for other in drained:
-                other.undrain()
-
-    async def _try(self, resident: Resident, terms: Terms, drained: set[Resident]) -> Prepared | None:
-        """Hold the memory if it is there; else see to it that it will be. Raises `OutOfMemory` when it never will."""
-        free, settling = await self._room()
-        movable = [h for h in self._holdings(resident) if not h.pinned]
-        reach = reachable(free, movable)
-        prepared = await self._prepare(resident.model, terms, reach)
-        # Who is in use may have changed meanwhile; from here on nothing does.
-        decision = decide(prepared.need, free, self._holdings(resident))
-        if decision.go:
-            return self._hold(resident, prepared, free)
-        if terms.gentle:
-            raise self._refusal(resident, prepared, free, "gentle")
-        if settling or (decision.never and self._changed.is_set()):
-            return None
-        if decision.never:
-            self._tell("refused", resident.name, "memory")
-            raise self._refusal(resident, prepared, reach, "refused")
-        for name in decision.evict:
-            self._tell("evicted", name, resident.name)
-            self._residents[name].asked_to_sleep = True
-            self._residents[name].stirred.set()
-        for name in decision.drain:
-            other = self._residents[name]
-            if other.drained_by is None:
-                other.drain(by=resident.name)
-                drained.add(other)
-        return None
-
-    def _hold(self, resident: Resident, prepared: Prepared, free: Bytes) -> Prepared:
-        """The prompt cache gets what is left, and no more than the model itself."""
-        plan = prepared.launch.plan
-        spare = min(plan.cache_ram_bytes, prepared.need.ram, free.ram - prepared.need.ram)
-        cache = max(0, spare) >> 20 << 20
-        resident.held = prepared.need + Bytes(cache)
-        return replace(prepared, launch=replace(prepared.launch, plan=replace(plan, cache_ram_bytes=cache)))
-
-    @staticmethod
-    def _refusal(resident: Resident, prepared: Prepared, room: Bytes, reason: str) -> OutOfMemory:
-        return OutOfMemory(
-            name=resident.name,
-            need=prepared.need.total,
-            limit=max(0, room.total),
-            reason=reason,
-            retry_after=30,
-        )
-
-    def _holdings(self, but: Resident) -> list[Holding]:
-        return [r.holding(self._pinned(r.name)) for r in self._residents.values() if r is not but and r.held.total]
-
-    async def _room(self) -> tuple[Bytes, bool]:
-        """What is free for one more, and whether that is about to change: a model is waking or going to sleep.
-
-        What is promised to a model and not used yet is not free; what its child uses already, the system counts.
-        """
-        free = await self._free()
-        settling, all_held = False, 0
-        for other in self._residents.values():
-            if not other.held.total:
-                continue
-            used = other.used_bytes()
-            coming = other.held.devices if other.state == "waking" else ()
-            free = free - Bytes(max(0, other.held.ram - used), coming)
-            all_held += max(other.held.ram, used)
-            settling = settling or other.state in {"waking", "sleeping"} or other.asked_to_sleep
-        if self._limits.memory_bytes:
-            free = replace(free, ram=min(free.ram, self._limits.memory_bytes - all_held))
-        return free, settling
 
 
 @contextmanager

@@ -72,7 +72,9 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/domicile/resolve", api.resolve, query=("name!",)),
     Route("GET", "/domicile/machine", discover.machine, query=("calibrate",)),
     Route("GET", "/domicile/machine/load", discover.machine_load),
-    Route("GET", "/domicile/machine/events", metrics.machine_events, gives="text/event-stream"),
+    Route(
+        "GET", "/domicile/machine/events", metrics.machine_events, gives="text/event-stream", query=("every", "count")
+    ),
     Route("GET", "/domicile/fit", discover.fit, query=("model!", "context", "kv", "slots", "on", "quick")),
     Route("GET", "/domicile/fit/cards", discover.cards, query=("model!", "context", "kv", "slots", "on")),
     Route("GET", "/domicile/repository", discover.repository, query=("model!", "context", "kv", "slots", "on")),

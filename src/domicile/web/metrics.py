@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Iterable
 
 import psutil
@@ -17,7 +18,7 @@ from domicile.web import sse
 from domicile.web.discover import whole
 from domicile.web.trouble import house_of
 
-_MOST_S = 3600
+_MOST = 1 << 24
 
 
 async def metrics(request: Request) -> Response:
@@ -88,14 +89,23 @@ def _machine(load: Load) -> Iterable[str]:
 
 
 async def machine_events(request: Request) -> Response:
-    """What the machine is doing, once a second (SSE): processor, memory, graphics, temperatures, power, tokens a
-    second by model. `?every=5` sends every fifth reading."""
+    """What the machine is doing, once a second (SSE).
+
+    Processor, memory, graphics, temperatures, power, tokens a second by model. `?every=5` sends every fifth reading;
+    `?count=10` ends after ten.
+    """
     house = house_of(request)
-    every = whole(request.query_params, "every", 1, _MOST_S)
+    every = whole(request.query_params, "every", 1, _MOST)
+    count = whole(request.query_params, "count", _MOST, _MOST)
 
     async def events() -> AsyncIterator[bytes]:
-        async for view in house.watch.follow(every):
-            yield sse.event(view.number, "machine", view.public())
+        left = count
+        async with contextlib.aclosing(house.watch.follow(every)) as views:
+            async for view in views:
+                yield sse.event(view.number, "machine", view.public())
+                left -= 1
+                if not left:
+                    return
 
     return sse.answer(events(), house.closing)
 
