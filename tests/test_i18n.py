@@ -30,6 +30,7 @@ FAMILIES = {
     "death": "types.Death: what a child died of",
     "why": "types.Reason: of reports, of what was read",
     "unknown": "hardware: what could not be read",
+    "rule": "fit.Rule: its name",
     "verdict": "types.Verdict",
     "prefill": "types.Speed: the class of a prompt's speed",
     "trap": "gpus.py: what to know of a card",

@@ -406,6 +406,11 @@ def _unknown(facts: Facts, hardware: Hardware, ask: memory.Ask, problem: Reason)
     )
 
 
+def not_estimated(facts: Facts, hardware: Hardware, context: int, problem: Reason) -> FitReport:
+    """The report of a model that will not run here, whatever its memory: the engine said so."""
+    return _unknown(facts, hardware, memory.Ask(context, "f16", "f16", 1, 512, True, 0), problem)
+
+
 def _weights(facts: Facts) -> int | None:
     return facts.weights_bytes if facts.weights_bytes and 0 < facts.weights_bytes < memory.SANE else None
 
