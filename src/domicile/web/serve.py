@@ -28,6 +28,7 @@ from domicile.web.guard import digest_of, is_loopback, rules
 
 _KEY_DIGEST = "api_key_sha256"
 _GRACE_S = 3
+_FILES = 65536
 HEADERS_S = 15.0
 HEADERS_BYTES = 32 * 1024
 
@@ -61,6 +62,7 @@ async def open_door(settings: Settings, *, new_key: bool = False) -> AsyncIterat
     present = doorplate.read(settings)
     if present is not None:
         raise AlreadyOpen(url=present.url, pid=present.pid)
+    _allow_files()
     listener = _listen(settings)
     port = listener.getsockname()[1]
     async with open_house(settings) as house:
@@ -96,6 +98,19 @@ async def open_door(settings: Settings, *, new_key: bool = False) -> AsyncIterat
             house.closing.set()
             await serving
             doorplate.remove(settings)
+
+
+def _allow_files() -> None:
+    """As many open files as the system lets us have, within reason: the usual 1,024 are a thousand visitors."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 async def _serve(server: _Server, listener: socket.socket, closed: asyncio.Event) -> None:
