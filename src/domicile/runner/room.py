@@ -78,6 +78,10 @@ class Runner:
         self._before_sleep = before_sleep
         self._residents: dict[str, Resident] = {}
         self._admission = Admission(self._residents, prepare, free, pinned, tell, limits.memory_bytes)
+        self._doors: dict[str, asyncio.Lock] = {}
+        """Each model's: who waits for it to come back goes on in the order of coming, and nobody overtakes."""
+        self._outside: list[Ticket] = []
+        """Who stands at a door."""
         self._health: dict[str, Health] = {}
         self._pace_s: dict[str, float] = {}
         """How long a turn takes, by model: a moving average."""
@@ -99,8 +103,8 @@ class Runner:
 
     @property
     def waiting(self) -> int:
-        """Requests that wait, for a waking or for a turn."""
-        return sum(len(r.turns) + r.staying for r in self._residents.values())
+        """Requests that wait: for a waking, for a turn, or for a model to come back."""
+        return len(self._outside) + sum(len(r.turns) + r.staying for r in self._residents.values())
 
     def _presence(self, r: Resident) -> Presence:
         plan = r.launch.plan if r.launch else None
@@ -167,10 +171,10 @@ class Runner:
     async def _enter(self, model: Installed, terms: Terms, ticket: Ticket, turn: bool) -> tuple[Resident, Awake]:
         left_s = self._limits.queue_wait_s
         while True:
-            resident = await self._resident(model, terms)
+            resident, place, left_s = await self._at_door(model, terms, ticket, turn, left_s)
             try:
-                if turn:
-                    left_s = await self._own_turn(resident, ticket, left_s)
+                if place is not None:
+                    left_s = await self._own_turn(resident, place, ticket, left_s)
                 else:
                     with _counted(resident):
                         await asyncio.shield(resident.awake)
@@ -183,14 +187,37 @@ class Runner:
             resident.visits += not turn
             return resident, resident.awake.result()
 
-    async def _own_turn(self, resident: Resident, ticket: Ticket, left_s: float) -> float:
+    async def _at_door(
+        self, model: Installed, terms: Terms, ticket: Ticket, turn: bool, left_s: float
+    ) -> tuple[Resident, Turn | None, float]:
+        """Join the model's resident, once there is one to join; through a door that keeps the order of coming."""
+        door = self._doors.setdefault(model.name, asyncio.Lock())
+        here = self._residents.get(model.name)
+        limit = self._limits.queue
+        if turn and limit and self.waiting >= limit and (door.locked() or here is None or not here.turns.free):
+            self._tell("refused", model.name, "full")
+            raise QueueFull(name=model.name, n=limit, retry_after=self._soon(model.name, limit))
+        began = time.monotonic()
+        self._outside.append(ticket)
+        ticket.ahead = lambda: self._outside.index(ticket) if ticket in self._outside else 0
+        try:
+            async with asyncio.timeout(None if math.isinf(left_s) else max(0.0, left_s)):
+                await door.acquire()
+                try:
+                    resident = await self._resident(model, terms)
+                    place = resident.turns.join() if turn else None
+                finally:
+                    door.release()
+        except TimeoutError as trouble:
+            raise self._waited(model.name, self._outside.index(ticket)) from trouble
+        finally:
+            self._outside.remove(ticket)
+            ticket.ahead = None
+        return resident, place, left_s - (time.monotonic() - began)
+
+    async def _own_turn(self, resident: Resident, place: Turn, ticket: Ticket, left_s: float) -> float:
         """Stand in line until it is this caller's turn. Returns the seconds it may still wait. Time that the model
         takes to load is not waiting in line: its own deadline counts that."""
-        limit = self._limits.queue
-        if limit and not resident.turns.free and self.waiting >= limit:
-            self._tell("refused", resident.name, "full")
-            raise QueueFull(name=resident.name, n=limit, retry_after=self._soon(resident, len(resident.turns)))
-        place: Turn = resident.turns.join()
         ticket.ahead = lambda: self._ahead(resident, place)
         try:
             while not place.done():
@@ -201,14 +228,7 @@ class Runner:
                 if not loading and resident.state != "waking":
                     left_s -= time.monotonic() - began
                 if left_s <= 0 and not place.done() and resident.state != "waking":
-                    ahead = self._ahead(resident, place)
-                    self._tell("refused", resident.name, "slow")
-                    raise WaitedTooLong(
-                        name=resident.name,
-                        seconds=self._limits.queue_wait_s,
-                        n=ahead,
-                        retry_after=self._soon(resident, ahead),
-                    )
+                    raise self._waited(resident.name, self._ahead(resident, place))
             place.result()
         except BaseException:
             resident.turns.leave(place)
@@ -218,14 +238,20 @@ class Runner:
             ticket.ahead = None
         return left_s
 
+    def _waited(self, name: str, ahead: int) -> WaitedTooLong:
+        self._tell("refused", name, "slow")
+        seconds = self._limits.queue_wait_s
+        return WaitedTooLong(name=name, seconds=seconds, n=ahead, retry_after=self._soon(name, ahead))
+
     def _ahead(self, resident: Resident, place: Turn) -> int:
         models = self._admission.line.index(resident) if resident in self._admission.line else 0
         return models + resident.turns.ahead(place)
 
-    def _soon(self, resident: Resident, ahead: int) -> int:
+    def _soon(self, name: str, ahead: int) -> int:
         """Seconds after which asking again makes sense."""
-        slots = resident.launch.plan.n_parallel if resident.launch else 1
-        return max(1, min(120, math.ceil((ahead + 1) * self._pace_s.get(resident.name, 1.0) / slots)))
+        resident = self._residents.get(name)
+        slots = resident.launch.plan.n_parallel if resident and resident.launch else 1
+        return max(1, min(120, math.ceil((ahead + 1) * self._pace_s.get(name, 1.0) / slots)))
 
     async def _resident(self, model: Installed, terms: Terms) -> Resident:
         """The model's resident that may be joined; a new one when it sleeps."""
