@@ -595,7 +595,7 @@ class Plan:
     mmap: bool = False
     """Map the weights instead of reading them."""
     speculation: Speculation = "off"
-    ngram: tuple[int, int] = (12, 48)
+    ngram: tuple[int, int] = (4, 16)
     """How many tokens must repeat before a guess, and how many are guessed."""
     draft: str | None = None
     """The file of the small model that guesses ahead."""
