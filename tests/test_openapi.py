@@ -134,10 +134,14 @@ async def test_every_route_answers_in_the_kind_the_document_announces(visiting: 
     async with visiting() as visit:
         for route in ROUTES:
             path = re.sub(r"\{(\w+)(?::path)?\}", "nobody", route.path)
+            if route.path == "/domicile/library/events":  # never ends: test_adopt reads it
+                continue
             few = {"count": "1"} if "count" in route.query else None  # events that go on until somebody leaves
             answer = await visit.http.request(route.method, path, json={} if route.body else None, params=few)
             # (The Hub is nowhere in this test: whoever needs it says so.)
-            assert answer.status_code < 500 or answer.json()["error"]["code"] == "hub_unreachable", path
+            assert answer.status_code < 500 or answer.json()["error"]["code"] in {"hub_unreachable", "ollama_silent"}, (
+                path
+            )
             if answer.status_code >= 400:
                 error = answer.json()["error"]
                 assert error["message"]

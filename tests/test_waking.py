@@ -171,12 +171,12 @@ async def test_a_trial_says_what_is_not_well_and_is_shown_with_the_model(visitin
     async with visiting() as visit:
         found = await visit.house.selftest("graine", gentle=True)
         by_name = {check["check"]: check for check in found["checks"]}
-        assert found["well"] is False  # a parrot renders no template
+        assert found["passed"] is False  # a parrot renders no template
         assert by_name["template"]["well"] is False
-        shown = (await visit.http.get("/domicile/models/graine")).json()["selftest"]
+        shown = (await visit.http.get("/domicile/models/graine")).json()["self_test"]
         assert [c["check"] for c in shown["checks"]] == [c["check"] for c in found["checks"]]
         listed = (await visit.http.get("/domicile/models")).json()["models"]
-        assert listed[0]["selftest"]["well"] is False
+        assert listed[0]["self_test"]["passed"] is False
 
 
 async def test_a_model_is_tried_at_the_end_of_its_pull_and_forgotten_with_it(visiting: Visiting, hub: FakeHub) -> None:
@@ -185,15 +185,15 @@ async def test_a_model_is_tried_at_the_end_of_its_pull_and_forgotten_with_it(vis
         job = (await visit.http.post("/domicile/pull", json={"model": "me/tiny-GGUF"})).json()
         done = await visit.house.jobs.wait(job["id"])
         assert done.status == "done"
-        tried = done.result["selftest"]
+        tried = done.result["self_test"]
         assert isinstance(tried, dict)
-        assert (tried["well"], tried["checks"][0]["check"]) == (False, "wake")
+        assert (tried["passed"], tried["checks"][0]["check"]) == (False, "wake")
         name = str(done.result["name"])
         shown = (await visit.http.get(f"/domicile/models/{name}", headers={"Accept-Language": "fr"})).json()
-        assert not shown["selftest"]["checks"][0]["text"].startswith("error.")
+        assert not shown["self_test"]["checks"][0]["text"].startswith("error.")
         await visit.http.patch(f"/domicile/models/{name}/settings", json={"context": 4096})
         await visit.http.delete(f"/domicile/models/{name}")
-        assert visit.house.database.read("SELECT * FROM selftests") == []
+        assert visit.house.database.read("SELECT * FROM marks WHERE model = ?", name) == []
         assert visit.house.database.read("SELECT * FROM tuned") == []
 
 

@@ -11,10 +11,10 @@ import contextlib
 import platform
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,22 +23,26 @@ import httpx2
 from domicile import __version__, engines, i18n
 from domicile.answering import Answer, Ask, checked
 from domicile.config import Settings
+from domicile.contents import Contents
 from domicile.db import Database
-from domicile.download import check_room, fetch
+from domicile.download import check_room, fetch, needed
 from domicile.engines import Awake, Engine
 from domicile.engines.llama import sweep
-from domicile.errors import BadName, DomicileError, NoLog, StillBusy
+from domicile.errors import BadName, DomicileError, NoLog, NotAdoptable, StillBusy
 from domicile.jobs import Jobs, Progress, Work
 from domicile.library import Library, folder_of, free_bytes
+from domicile.live import Live, Metrics, Tally
 from domicile.runner import Limits, Runner
-from domicile.selftest import failed, keep, kept, trial
+from domicile.selftest import failed, trial
 from domicile.sources.hub import Hub, choose
 from domicile.types import Installed, Job, Load, ModelRef, Repository, Terms, Ticket, Variant
 from domicile.waking import Waker
-from domicile.watch import Metrics, Tally, Watch
 
 if TYPE_CHECKING:
+    from domicile.adopt import Adoption
     from domicile.advice import Adviser
+    from domicile.giving import Giving, Via
+    from domicile.watch import Notices
 
 
 _NO_TERMS = Terms()
@@ -64,22 +68,21 @@ class House:
         self.settings = settings
         self.database = database
         self.library = Library(settings, database)
+        self.contents = Contents(database)
         self.jobs = Jobs(self._describe)
         self.metrics = Metrics()
         self.tally = Tally()
         self.waker = Waker(settings, database, lambda: self.adviser, self._log_path)
-        self.pinned: Callable[[str], bool] = lambda _: False
-        """Which models never give their memory to another."""
         self.runner = Runner(
             kinds,
             self.waker.prepare,
             Limits(settings.keep_alive, settings.models_memory, settings.queue, settings.queue_wait),
             free=self.waker.free,
-            pinned=self._is_pinned,
+            pinned=self.library.is_pinned,
             tell=self._note_event,
             before_sleep=self.tally.before_sleep,
         )
-        self.watch = Watch(_load, self.runner.children, lambda: self.runner.waiting, self.tally)
+        self.live = Live(_load, self.runner.children, lambda: self.runner.waiting, self.tally)
         self.hub = Hub(settings, client)
         self.closing = asyncio.Event()
         """Set when the house begins to close: streams end by themselves."""
@@ -91,6 +94,33 @@ class House:
         from domicile.advice import Adviser
 
         return Adviser(self.settings, self.database, self.library, self.hub, self._client)
+
+    @cached_property
+    def adoption(self) -> Adoption:
+        """The room that takes in what other tools have."""
+        from domicile.adopt import Adoption
+
+        return Adoption(self.settings, self.library, self.contents)
+
+    @cached_property
+    def giving(self) -> Giving:
+        """The room that gives models to Ollama."""
+        from domicile.giving import Giving
+
+        return Giving(self.settings, self.contents)
+
+    @cached_property
+    def notices(self) -> Notices:
+        """What came and went in the folders of models."""
+        from domicile.watch import Notices
+
+        return Notices()
+
+    async def watch(self) -> None:
+        """Watch the folders of models for as long as the house is open."""
+        from domicile.watch import Watch
+
+        await Watch(self.settings, self.library, self.adoption, self.notices).run()
 
     @property
     def lang(self) -> str:
@@ -125,21 +155,15 @@ class House:
         progress.step("resolve")
         repository = await self.hub.describe(ref)
         variant = choose(repository, ref)
-        check_room(
-            self.settings.models,
-            variant.size_bytes,
-            free_bytes(self.settings) + self._partial_bytes(repository),
-        )
+        folder = folder_of(self.settings, repository.id)
+        wanted = [self.hub.wanted(repository, f, folder.joinpath(*f.path.split("/"))) for f in variant.files]
+        check_room(self.settings.models, sum(needed(w) for w in wanted), free_bytes(self.settings))
         progress.expect(variant.size_bytes)
         progress.step("download")
-        folder = folder_of(self.settings, repository.id)
-        files = []
-        for file in variant.files:
-            target = folder.joinpath(*file.path.split("/"))
-            await fetch(self._client, self.hub.wanted(repository, file, target), progress, self.hub.judge)
-            files.append(target)
+        for one in wanted:
+            await fetch(self._client, one, progress, self.hub.judge, noted=progress.step)
         progress.settle()
-        model = self.library.add(_from_hub(repository, variant, files))
+        model = self.library.add(_from_hub(repository, variant, [w.target for w in wanted]))
         return {"name": model.name, "size_bytes": model.size_bytes, **await self._tried(model, progress)}
 
     async def _tried(self, model: Installed, progress: Progress) -> Mapping[str, object]:
@@ -147,11 +171,7 @@ class House:
         if not self.settings.selftest:
             return {}
         progress.step("selftest")
-        return {"selftest": await self.selftest(model.name, gentle=True)}
-
-    def _partial_bytes(self, repository: Repository) -> int:
-        folder = folder_of(self.settings, repository.id)
-        return sum(p.stat().st_size for p in folder.rglob("*.partial")) if folder.is_dir() else 0
+        return {"self_test": await self.selftest(model.name, gentle=True)}
 
     @asynccontextmanager
     async def session(
@@ -193,9 +213,6 @@ class House:
             if outcome == "ok":
                 self.metrics.seconds.see(time.monotonic() - began, name)
 
-    def _is_pinned(self, name: str) -> bool:
-        return self.pinned(name)
-
     def _notes(self, name: str) -> Mapping[str, str]:
         """What must be said of how a model was woken."""
         note = self.runner.note_of(name)
@@ -225,7 +242,7 @@ class House:
         except DomicileError as trouble:
             result = failed(trouble)
         result["at"] = time.time()
-        keep(self.database, model.name, result)
+        self.library.tested(model.name, result)
         return result
 
     async def tend(self, every_s: float = _TEND_S) -> None:
@@ -240,10 +257,6 @@ class House:
             ):
                 await self.adviser.machine(measure=True)
 
-    def selftests(self) -> Mapping[str, dict[str, Any]]:
-        """The last trial of every model that was tried."""
-        return kept(self.database)
-
     async def set_up(self, name: str, given: Mapping[str, object]) -> Installed:
         """Keep settings for a model (`tunable.TUNABLE`); they hold from its next waking on, which is now if nobody
         uses it."""
@@ -254,14 +267,61 @@ class House:
             await self.runner.sleep(model.name)
         return model
 
-    async def remove(self, name: str, *, force: bool = False) -> tuple[Installed, int]:
-        """Put it to sleep, then forget it. Returns what it was, and the bytes freed."""
-        model = self.library.get(name)
+    async def remove(self, name: str, *, force: bool = False, also_files: bool = False) -> tuple[Installed, int]:
+        """Put it to sleep, then forget it. Returns what it was, and the bytes freed.
+
+        `also_files`: delete it from the other tools' folders too.
+        """
+        model = self.library.removable(name)
         await self.runner.sleep(model.name, force=force)
-        freed = self.library.remove(model.name)
+        also = self.adoption.leavings(model) if also_files else []
+        freed = self.library.remove(model.name, also)
         self.waker.forget(model.name)
-        keep(self.database, model.name, None)
         return model, freed
+
+    def adopt(self, wanted: Mapping[str, object]) -> Job:
+        """Take in what other tools have: `{"models": [id, ...]}`, `{"path": absolute}` or `{"all": true}`."""
+        named = wanted.get("models")
+        said = ", ".join(map(str, named)) if isinstance(named, list) else str(wanted.get("path") or "*")
+        return self.jobs.start("adopt", said[:500], partial(self._adopt, wanted))
+
+    async def _adopt(self, wanted: Mapping[str, object], progress: Progress) -> Mapping[str, object]:
+        progress.step("adopt")
+        named, path = wanted.get("models"), wanted.get("path")
+        if isinstance(named, list):
+            offers = [await self.adoption.named(str(name)) for name in named]
+        else:
+            offers = await self.adoption.offers(Path(str(path)) if path else None)
+            if path and not offers:
+                raise NotAdoptable(name=str(path), n=0, reason="path")
+        taken, refused = await self.adoption.take(offers)
+        if len(offers) == len(refused) == 1:
+            raise refused[0][1]
+        told = [{"id": offer.id, **self._describe(error)} for offer, error in refused]
+        return {"adopted": [t.public() for t in taken], "refused": told}
+
+    def export(self, name: str, wanted: Mapping[str, object]) -> Job:
+        """Give a model to Ollama: `{"as": ..., "via": "auto" | "link" | "api", "force": false}`."""
+        model = self.library.ready(name)
+        return self.jobs.start("export", model.name, partial(self._export, {**wanted, "model": model.name}))
+
+    async def _export(self, wanted: Mapping[str, Any], progress: Progress) -> Mapping[str, object]:
+        model = self.library.ready(wanted["model"])
+        via: Via = wanted.get("via") or "auto"
+        force = bool(wanted.get("force"))
+        given = await self.giving.to_ollama(model, wanted.get("as"), progress, via=via, force=force)
+        return {**given.public(), "size_bytes": model.size_bytes}
+
+    def ollama_pull(self, name: str) -> Job:
+        """Have the running Ollama download a model."""
+        from domicile.giving import check_name
+
+        check_name(name)
+        return self.jobs.start("ollama_pull", name, partial(self._ollama_pull, {"model": name}))
+
+    async def _ollama_pull(self, wanted: Mapping[str, Any], progress: Progress) -> Mapping[str, object]:
+        await self.giving.pull(wanted["model"], progress)
+        return {"name": wanted["model"]}
 
     def log_of(self, name: str) -> Path:
         model = self.library.get(name)
@@ -324,13 +384,15 @@ async def open_house(settings: Settings, kinds: Mapping[str, Engine] | None = No
             if database.set_aside is not None:
                 sentence = i18n.say(house.lang, "house.set_aside", path=database.set_aside, n=len(house.library.list()))
                 print(sentence, file=sys.stderr)
+            elif house.library.rebuilt:
+                print(i18n.say(house.lang, "house.rebuilt", n=house.library.rebuilt), file=sys.stderr)
             tending = asyncio.create_task(house.tend(), name="tend the house")
             try:
                 yield house
             finally:
                 tending.cancel()
                 house.closing.set()
-                await house.watch.close()
+                await house.live.close()
                 await house.jobs.close()
                 await house.runner.close()
     finally:
@@ -370,4 +432,6 @@ def _from_hub(repository: Repository, variant: Variant, files: list[Path]) -> In
         revision=repository.commit,
         quantisation=variant.quantisation,
         licence=repository.licence,
+        task=repository.task,
+        digests=tuple(f.sha256 for f in variant.files),
     )

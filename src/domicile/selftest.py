@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from domicile.answering import whole
-from domicile.db import Database
 from domicile.engines import Awake
 from domicile.errors import DomicileError
 from domicile.types import Facts, Reason, Speed
@@ -53,7 +52,7 @@ class Result:
 
     def public(self) -> dict[str, Any]:
         return {
-            "well": self.well,
+            "passed": self.well,
             "checks": [
                 {"check": c.name, "well": c.well, "key": c.why.key, "facts": dict(c.why.facts)} for c in self.checks
             ],
@@ -166,25 +165,8 @@ def _problem(said: Mapping[str, Any]) -> str | None:
     return str(error.get("message"))[:200] if isinstance(error, dict) else None
 
 
-# -- kept --
-
-
 def failed(error: DomicileError) -> dict[str, Any]:
     """The result of a model that did not wake or died of the trial."""
     facts = {k: v for k, v in error.facts.items() if isinstance(v, (str, int, float, bool))}
     check = {"check": "wake", "well": False, "key": f"error.{error.code}", "facts": facts}
-    return {"well": False, "checks": [check], "tokens_per_second": None, "promised": {"low": None, "high": None}}
-
-
-def kept(database: Database) -> dict[str, dict[str, Any]]:
-    """What is kept of every model that was tried."""
-    return {row["model"]: json.loads(row["result"]) for row in database.read("SELECT * FROM selftests")}
-
-
-def keep(database: Database, name: str, result: Mapping[str, Any] | None) -> None:
-    """Keep a result; None forgets it."""
-    with database.write() as w:
-        if result is None:
-            w.execute("DELETE FROM selftests WHERE model = ?", (name,))
-        else:
-            w.execute("INSERT OR REPLACE INTO selftests VALUES (?, ?)", (name, json.dumps(result)))
+    return {"passed": False, "checks": [check], "tokens_per_second": None, "promised": {"low": None, "high": None}}

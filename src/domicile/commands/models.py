@@ -24,8 +24,8 @@ async def pull(desk: Desk, model: str) -> None:
         job = await pulled(desk, house, model)
         name, size = job["result"]["name"], job["result"]["size_bytes"]
         lines = [desk.output.say("pull.done", name=name, size=i18n.size(desk.output.lang, size))]
-        if job["result"].get("selftest"):
-            lines += _checks((await house.get(of_model(name)))["selftest"])
+        if job["result"].get("self_test"):
+            lines += _checks((await house.get(of_model(name)))["self_test"])
         desk.output.result(job, *lines)
 
 
@@ -54,16 +54,34 @@ async def list_models(desk: Desk) -> None:
         found = await house.get("/domicile/models")
     rows = [
         (
-            ("* " if m["active"] else "  ") + m["name"],
-            say("list.missing") if m["missing"] else i18n.size(lang, m["size_bytes"]),
+            ("* " if m["active"] else "  ") + m["name"] + "".join(f" = {a}" for a in m["aliases"]),
+            i18n.size(lang, m["size_bytes"]),
             m["format"].upper() + (f" {m['quantisation']}" if m["quantisation"] else ""),
-            say("list.ill") if m["selftest"] and not m["selftest"]["well"] else "",
-            _ago(desk, m["last_used_at"] or m["added_at"]) if m["source"] != "embedded" else say("list.embedded"),
+            _origin(desk, m),
+            i18n.date(lang, m["added_at"]),
+            _ago(desk, m["last_used_at"]),
+            _state(desk, m),
         )
         for m in found["models"]
     ]
-    heads = [say(f"head.{h}") for h in ("name", "size", "format", "trial", "used")]
+    heads = [say(f"head.{h}") for h in ("name", "size", "format", "source", "added", "used", "state")]
     desk.output.table(found, heads, rows, say("list.empty"))
+
+
+def _origin(desk: Desk, model: Mapping[str, Any]) -> str:
+    """Where it is from; for files of other tools, whose they are."""
+    owners = ", ".join(desk.output.say(f"owner.{o}") for o in model["owners"])
+    if model["source"] == "adopted":
+        return owners or desk.output.say("source.adopted")
+    said = desk.output.say(f"source.{model['source']}")
+    return f"{said} + {owners}" if owners else said
+
+
+def _state(desk: Desk, model: Mapping[str, Any]) -> str:
+    marks = [mark for mark in ("missing", "damaged", "pinned") if model[mark]]
+    if model["self_test"] and not model["self_test"].get("passed"):
+        marks.append("test_failed")
+    return ", ".join(desk.output.say(f"list.{mark}") for mark in marks)
 
 
 @command("show", model_argument(), option("--settings", is_flag=True))
@@ -89,18 +107,24 @@ async def show(desk: Desk, model: str, settings: bool) -> None:
         "quantisation": found["quantisation"],
         "size": i18n.size(lang, found["size_bytes"]),
         "source": found["repository"] or say(f"source.{found['source']}"),
+        "owner": ", ".join(f"{say('owner.' + c['owner'])} ({c['title']})" for c in found["copies"] if not c["missing"]),
+        "alias": ", ".join(found["aliases"]),
+        "task": found["task"],
         "revision": found["revision"],
         "licence": found["licence"],
         "file": found["path"],
-        "state": say("list.missing") if found["missing"] else say(f"state.{awake['state'] if awake else 'asleep'}"),
+        "added": i18n.date(lang, found["added_at"]),
+        "used": _ago(desk, found["last_used_at"]),
+        "test": _test(desk, found["self_test"]),
+        "state": _state(desk, found) or say(f"state.{awake['state'] if awake else 'asleep'}"),
     }
     heads = {key: say(f"head.{key}") for key in facts}
     width = max(len(head) for head in heads.values()) + 2
     lines = [f"{heads[k]:{width}}{v}" for k, v in facts.items() if v]
     if awake and awake["note_text"]:
         lines.append(awake["note_text"])
-    if found["selftest"]:
-        lines += ["", say("selftest.head"), *_checks(found["selftest"])]
+    if found["self_test"]:
+        lines += ["", say("selftest.head"), *_checks(found["self_test"])]
     desk.output.result(found, *lines)
 
 
@@ -147,7 +171,7 @@ async def selftest(desk: Desk, model: str) -> None:
     async with desk.house() as house:
         found = await house.post(of_model(named(model), "selftest"))
     desk.output.result(found, *_checks(found))
-    if not found["well"]:
+    if not found["passed"]:
         raise SystemExit(7)
 
 
@@ -156,7 +180,7 @@ def _checks(result: Mapping[str, Any]) -> list[str]:
     return [marks[check["well"]] + check["text"] for check in result["checks"]]
 
 
-@command("use", model_argument())
+@command("use", model_argument(), aliases=("activate",))
 async def use(desk: Desk, model: str) -> None:
     from domicile.client import of_model
 
@@ -165,20 +189,37 @@ async def use(desk: Desk, model: str) -> None:
     desk.output.result(found, desk.output.say("use.done", name=found["name"]))
 
 
-@command("rm", model_argument(), option("--yes", "-y", is_flag=True), option("--force", "-f", is_flag=True))
-async def rm(desk: Desk, model: str, yes: bool, force: bool) -> None:
+def _test(desk: Desk, result: Mapping[str, Any] | None) -> str:
+    if result is None:
+        return ""
+    return desk.output.say("list.test_passed" if result.get("passed") else "list.test_failed")
+
+
+@command(
+    "rm",
+    model_argument(),
+    option("--yes", "-y", is_flag=True),
+    option("--force", "-f", is_flag=True),
+    option("--also-files", is_flag=True),
+)
+async def rm(desk: Desk, model: str, yes: bool, force: bool, also_files: bool) -> None:
     from domicile.client import of_model
 
     say, lang = desk.output.say, desk.output.lang
     async with desk.house() as house:
         found = await house.get(of_model(named(model)))
-        key = "rm.ask_entry" if found["source"] == "file" else "rm.ask"
-        question = say(key, name=found["name"], size=i18n.size(lang, found["size_bytes"]))
+        owners = ", ".join(say(f"owner.{o}") for o in found["owners"])
+        key = "rm.ask_entry" if found["source"] in {"file", "adopted"} else "rm.ask"
+        if owners:
+            key = "rm.ask_also" if also_files else "rm.ask_adopted" if found["source"] == "adopted" else "rm.ask_kept"
+        size = i18n.size(lang, found["size_bytes"])
+        question = say(key, name=found["name"], size=size, owners=owners)
         if not yes and sys.stdin.isatty() and not click.confirm(question, err=True):
             return
         if not yes and not sys.stdin.isatty():
             raise BadField(field="--yes", problem=found["name"], reason="confirm")
-        gone = await house.delete(of_model(found["name"]), force=str(force).lower())
+        also = str(also_files).lower()
+        gone = await house.delete(of_model(found["name"]), force=str(force).lower(), also_files=also)
     desk.output.result(gone, say("rm.done", name=found["name"], freed=i18n.size(lang, gone["freed_bytes"])))
 
 

@@ -34,6 +34,8 @@ from domicile.types import Death, Installed, Reason, Terms, Ticket
 
 _MORE_THAN_ANY = Bytes(1 << 60, (1 << 60,) * 32)
 _NO_TERMS = Terms()
+_UNPINNED_S = 30.0
+"""How often a pinned model looks whether it still is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -418,7 +420,7 @@ class Runner:
                 left = self._sleeps_at(resident) - time.monotonic()
                 if left <= 0:
                     return
-                timeout = None if math.isinf(left) else left
+                timeout = (_UNPINNED_S if self._pinned(resident.name) else None) if math.isinf(left) else left
                 await asyncio.wait({gone, stirred}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
                 if stirred.done():
                     resident.stirred.clear()

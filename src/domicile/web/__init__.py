@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 
 from domicile import __version__, i18n
 from domicile.app import House
-from domicile.web import api, discover, metrics, openai, search, tuning
+from domicile.web import api, discover, library, metrics, neighbour, openai, search, tuning
 from domicile.web.guard import Guard, Rules
 from domicile.web.limits import Limits
 from domicile.web.openapi import document
@@ -67,8 +67,22 @@ ROUTES: tuple[Route, ...] = (
     Route("PATCH", "/domicile/models/{name:path}/settings", tuning.change_settings, "settings"),
     Route("POST", "/domicile/models/{name:path}/selftest", tuning.selftest),
     Route("GET", "/domicile/models/{name:path}/log", api.log, gives="text/plain", query=("lines", "follow")),
+    Route("GET", "/domicile/models/{name:path}/modelfile", library.modelfile),
+    Route("POST", "/domicile/models/{name:path}/export", library.export, "export", status=202),
+    Route("POST", "/domicile/models/{name:path}/aliases", library.alias, "alias", status=201),
+    Route("DELETE", "/domicile/models/{name:path}/aliases/{alias}", library.unalias),
+    Route("POST", "/domicile/models/{name:path}/pin", library.pin),
+    Route("DELETE", "/domicile/models/{name:path}/pin", library.unpin),
     Route("GET", "/domicile/models/{name:path}", api.model),
-    Route("DELETE", "/domicile/models/{name:path}", api.remove_model, query=("force",)),
+    Route("DELETE", "/domicile/models/{name:path}", api.remove_model, query=("force", "also_files")),
+    Route("GET", "/domicile/adoptable", library.adoptable, query=("path",)),
+    Route("POST", "/domicile/adopt", library.adopt, "adopt", status=202),
+    Route("GET", "/domicile/library/events", library.library_events, gives="text/event-stream"),
+    Route("GET", "/domicile/ollama", neighbour.ollama),
+    Route("GET", "/domicile/ollama/models", neighbour.ollama_models),
+    Route("GET", "/domicile/ollama/models/{name:path}", neighbour.ollama_model),
+    Route("DELETE", "/domicile/ollama/models/{name:path}", neighbour.ollama_delete),
+    Route("POST", "/domicile/ollama/pull", neighbour.ollama_pull, "pull", status=202),
     Route("GET", "/domicile/resolve", api.resolve, query=("name!",)),
     Route("GET", "/domicile/machine", discover.machine, query=("calibrate",)),
     Route("GET", "/domicile/machine/load", discover.machine_load),

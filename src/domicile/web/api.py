@@ -15,7 +15,7 @@ from domicile import __version__, i18n, tunable
 from domicile.config import seconds
 from domicile.errors import BadField, of_code
 from domicile.runner import Presence
-from domicile.types import Job, ModelRef, Terms
+from domicile.types import Installed, Job, ModelRef, Terms
 from domicile.web import asking, sse
 from domicile.web.trouble import error_body, house_of, language
 from domicile.web.tuning import choice_text, result_shown
@@ -34,11 +34,7 @@ async def version(request: Request) -> Response:
 async def models(request: Request) -> Response:
     """Every model that lives here."""
     house, lang = house_of(request), language(request.scope)
-    tried = house.selftests()
-    shown = [
-        {**m.public(), "selftest": result_shown(tried[m.name], lang) if m.name in tried else None}
-        for m in house.library.list()
-    ]
+    shown = [{**m.public(), "self_test": _tried(m, lang)} for m in house.library.list()]
     return JSONResponse({"models": shown})
 
 
@@ -48,9 +44,8 @@ async def model(request: Request) -> Response:
     found = house.library.get(request.path_params["name"])
     lang = language(request.scope)
     awake = next((presence_shown(p, lang) for p in house.runner.ps() if p.name == found.name), None)
-    tried = house.selftests().get(found.name)
-    result = result_shown(tried, lang) if tried else None
-    return JSONResponse({**found.public(), "path": str(found.path), "awake": awake, "selftest": result})
+    shown = {**found.public(), "path": str(found.path), "awake": awake, "self_test": _tried(found, lang)}
+    return JSONResponse(shown)
 
 
 async def add_model(request: Request) -> Response:
@@ -63,9 +58,13 @@ async def add_model(request: Request) -> Response:
 
 
 async def remove_model(request: Request) -> Response:
-    """Forget a model, and delete its files where they are ours. `?force=true` also while it answers somebody."""
+    """Forget a model, and delete its files where they are ours. `?force=true` also while it answers somebody.
+
+    `?also_files=true` deletes them from the folders of the other tools that own it as well.
+    """
     house = house_of(request)
-    removed, freed = await house.remove(request.path_params["name"], force=_force(request))
+    also = request.query_params.get("also_files", "").lower() in {"1", "true", "yes"}
+    removed, freed = await house.remove(request.path_params["name"], force=_force(request), also_files=also)
     return JSONResponse({"removed": removed.public(), "freed_bytes": freed})
 
 
@@ -211,6 +210,10 @@ def _keep_alive(data: dict[str, Any]) -> float | None:
 def _wish(data: dict[str, Any]) -> Terms:
     context = tunable.read({"context": data.get("context")})["context"]
     return Terms(context=context)
+
+
+def _tried(model: Installed, lang: str) -> dict[str, Any] | None:
+    return result_shown(model.self_test, lang) if model.self_test else None
 
 
 def presence_shown(presence: Presence, lang: str) -> dict[str, Any]:

@@ -100,7 +100,7 @@ async def machine_events(request: Request) -> Response:
 
     async def events() -> AsyncIterator[bytes]:
         left = count
-        async with contextlib.aclosing(house.watch.follow(every)) as views:
+        async with contextlib.aclosing(house.live.follow(every)) as views:
             async for view in views:
                 yield sse.event(view.number, "machine", view.public())
                 left -= 1

@@ -64,7 +64,7 @@ def choice_text(reason: Reason, lang: str) -> str:
 def result_shown(result: Mapping[str, Any], lang: str) -> dict[str, Any]:
     """A trial, each of its checks with a sentence."""
     checks = []
-    for check in result["checks"]:
+    for check in result.get("checks", ()):
         error = of_code(check["key"].removeprefix("error."), **check["facts"])
         text = i18n.error_text(lang, error)[0] if error else i18n.say(lang, check["key"], **check["facts"])
         checks.append({**check, "text": text})

@@ -9,9 +9,9 @@ from contextlib import aclosing
 
 import pytest
 
+from domicile.live import Live, Tally
 from domicile.metrics import Counter, Histogram
 from domicile.types import Load
-from domicile.watch import Tally, Watch
 from tests.conftest import Visiting
 
 pytestmark = pytest.mark.anyio
@@ -62,7 +62,7 @@ async def test_metrics_count_requests_tokens_models_and_answers(visiting: Visiti
 
 async def test_the_machine_tells_what_it_does_to_whoever_listens(visiting: Visiting) -> None:
     async with visiting() as visit:
-        visit.house.watch = Watch(_load, visit.house.runner.children, lambda: 3, visit.house.tally, beat_s=0.01)
+        visit.house.live = Live(_load, visit.house.runner.children, lambda: 3, visit.house.tally, beat_s=0.01)
         answer = await visit.http.get("/domicile/machine/events", params={"count": "3", "every": "2"})
         events = [json.loads(line[5:]) for line in answer.text.splitlines() if line.startswith("data:")]
         assert [(e["cpu_percent"], e["waiting"]) for e in events] == [(7.0, 3)] * 3
@@ -78,10 +78,10 @@ async def test_one_reading_serves_all_who_look_and_nobody_reads_when_nobody_look
         readings += 1
         return _load()
 
-    watch = Watch(load, list, lambda: 0, Tally(), beat_s=0.01)
+    live = Live(load, list, lambda: 0, Tally(), beat_s=0.01)
 
     async def look() -> list[int]:
-        async with aclosing(watch.follow()) as views:
+        async with aclosing(live.follow()) as views:
             seen = []
             async for view in views:
                 seen.append(view.number)
@@ -95,7 +95,7 @@ async def test_one_reading_serves_all_who_look_and_nobody_reads_when_nobody_look
     assert after <= 4
     await asyncio.sleep(0.05)
     assert readings == after
-    await watch.close()
+    await live.close()
 
 
 def _load() -> Load:
