@@ -210,7 +210,6 @@ def settings_page(lang: str) -> Iterator[str]:
 
 _KINDS: Mapping[Callable[[object], Any], str] = {
     config._text: "text",
-    config._flag: "flag",
     config._count: "number",
     config._port: "number",
     config._names: "list",

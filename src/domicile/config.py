@@ -28,15 +28,6 @@ def _count(value: object) -> int:
     return number
 
 
-def _flag(value: object) -> bool:
-    said = str(value).strip().lower()
-    if said in {"1", "true", "yes", "on"}:
-        return True
-    if said in {"0", "false", "no", "off"}:
-        return False
-    raise ValueError(value)
-
-
 def _port(value: object) -> int:
     number = _count(value)
     if number > 65535:
