@@ -217,3 +217,15 @@ def test_two_launches_of_one_label_take_as_much() -> None:
         replace(PLAN, gpu_layers=3), replace(PLAN, n_ubatch=128), replace(PLAN, speculation="ngram"),
     ]  # fmt: skip
     assert len({PLAN.label, *(o.label for o in others)}) == 8
+
+
+async def test_a_pinned_model_stays_awake_and_keeps_its_memory(visiting: Visiting, tmp_path: Any) -> None:
+    sample.write(tmp_path / "other.gguf", "Q8_0", sample.Shape(1), hollow=True)
+    async with visiting(models_memory="150MB", keep_alive="0") as visit:
+        visit.parrot.weight_bytes = 0
+        visit.house.library.add_file(tmp_path / "other.gguf")
+        assert (await visit.http.post("/domicile/models/other/pin")).status_code == 200
+        await _chat(visit, model="other")
+        assert [(p.name, p.pinned) for p in visit.house.runner.ps()] == [("other", True)]
+        assert (await _chat(visit)).status_code == 503
+        assert [p.name for p in visit.house.runner.ps()] == ["other"]
