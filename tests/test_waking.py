@@ -220,12 +220,13 @@ def test_two_launches_of_one_label_take_as_much() -> None:
 
 
 async def test_a_pinned_model_stays_awake_and_keeps_its_memory(visiting: Visiting, tmp_path: Any) -> None:
-    sample.write(tmp_path / "other.gguf", "Q8_0", sample.Shape(1), hollow=True)
     async with visiting(models_memory="150MB", keep_alive="0") as visit:
         visit.parrot.weight_bytes = 0
-        visit.house.library.add_file(tmp_path / "other.gguf")
-        assert (await visit.http.post("/domicile/models/other/pin")).status_code == 200
-        await _chat(visit, model="other")
-        assert [(p.name, p.pinned) for p in visit.house.runner.ps()] == [("other", True)]
-        assert (await _chat(visit)).status_code == 503
-        assert [p.name for p in visit.house.runner.ps()] == ["other"]
+        for name in ("one", "two"):
+            sample.write(tmp_path / f"{name}.gguf", "Q8_0", sample.Shape(1), hollow=True)
+            visit.house.library.add_file(tmp_path / f"{name}.gguf")
+        assert (await visit.http.post("/domicile/models/one/pin")).status_code == 200
+        assert (await _chat(visit, model="one")).status_code == 200
+        assert [(p.name, p.pinned) for p in visit.house.runner.ps()] == [("one", True)]
+        assert (await _chat(visit, model="two")).status_code == 503
+        assert [p.name for p in visit.house.runner.ps()] == ["one"]
