@@ -81,8 +81,6 @@ FACTS: dict[str, Any] = {
     "job": "j", "n": 1, "window": 1, "retry_after": 1,
 }  # fmt: skip
 ILL = [(ill, why) for code, why in room.FALLBACK_ON.items() if (ill := errors.of_code(code, **FACTS)) is not None]
-LATER = {"engine_unwell", "queue_full", "waited_too_long"}
-"""Errors of the runner that may be named before it raises them."""
 NOT_IN_LIST = [
     BadModelFile(name="polly", reason="crash", problem="SIGSEGV"),
     ModelFileMissing(name="polly", path="polly.gguf"),
@@ -129,7 +127,7 @@ async def test_what_home_fails_by_otherwise_stays_at_home(
 
 def test_the_list_names_errors_and_every_trouble_of_an_engine_was_thought_about() -> None:
     codes = {ill.code for ill, _ in ILL}
-    assert set(room.FALLBACK_ON) - codes <= LATER
+    assert set(room.FALLBACK_ON) <= codes
     stays = {e().code for e in errors.EngineTrouble.__subclasses__()} - codes
     assert stays == {"bad_model_file", "nobody_answers"}
 

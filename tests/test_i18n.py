@@ -36,6 +36,8 @@ FAMILIES = {
     "reach": "targets.Reach: where a target is",
     "strategy": "config.STRATEGIES",
     "purpose": "egress: why something left",
+    "by": "tuning.By: who chose a setting",
+    "death": "types.Death: what a child died of",
     "why": "types.Reason: of reports, of what was read",
     "unknown": "hardware: what could not be read",
     "rule": "fit.Rule: its name",
@@ -159,7 +161,7 @@ def test_every_family_holds_exactly_what_its_list_holds() -> None:
                 options.add(max(param.opts, key=len).lstrip("-"))
     assert keys("opt") == options
     assert keys("arg") == arguments
-    assert keys("state") == {"asleep", "waking", "awake", "sleeping"}
+    assert keys("state") == {"asleep", "queued", "waking", "awake", "sleeping"}
     assert keys("source") == {"embedded", "file", "hub", "adopted", "ollama", "url"}
     assert keys("update") - {"done"} == set(get_args(State))
 

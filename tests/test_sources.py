@@ -347,7 +347,7 @@ async def test_a_file_is_used_where_it_lies(visiting: Visiting, tmp_path: Path) 
     async with visiting() as visit:
         assert (await pulled(visit, str(file)))["result"]["name"] == "mine"
         assert visit.house.library.get("mine").path == file
-        assert not visit.house.settings.models.exists()
+        assert not list(visit.house.settings.models.rglob("*.gguf"))
         relative = await visit.http.post("/domicile/pull", json={"model": "./mine.gguf"})
         assert relative.json()["error"]["code"] == "bad_field"
 

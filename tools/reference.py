@@ -232,6 +232,8 @@ def _default(lang: str, setting: config.Setting) -> str:
     value = setting.default
     if value == "" or value == ():
         return _say(lang, "none")
+    if setting.read is config._flag:
+        return f"`{str(value).lower()}`"
     if setting.read is config.seconds:
         return _say(lang, "forever") if math.isinf(value) else i18n.duration(lang, value)
     if setting.read is config.byte_count and value and value % 2**20 == 0:

@@ -15,6 +15,7 @@ from typing import Any
 from domicile.context import too_long
 from domicile.engines import Reply
 from domicile.errors import DomicileError
+from domicile.types import Ticket
 
 _ERROR_BYTES = 1 << 20
 
@@ -30,7 +31,10 @@ class Ask:
     keep_alive_s: float | None = None
     """How long the model stays awake afterwards; None for its own setting, infinite for ever."""
     said: Mapping[str, str] = field(default_factory=dict)
-    """What the caller said beside the body, by name: headers `X-Domicile-...` or a dialect's own fields."""
+    """What the caller said beside the body, by name: headers `X-Domicile-...` or a dialect's own fields. `num_ctx` asks
+    for that many tokens of context."""
+    ticket: Ticket | None = None
+    """Where the caller may look how many come first, while it waits."""
 
     def data(self) -> dict[str, Any]:
         """The body as an object; the face has checked that it is one."""

@@ -11,6 +11,7 @@ import contextlib
 import platform
 import re
 import sys
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -31,7 +32,7 @@ from domicile.conversations import Conversations
 from domicile.db import Database
 from domicile.download import PARTIAL, Limiter, Partial, check_room, fetch, forget, needed, partials
 from domicile.egress import Egress, about, offline
-from domicile.engines import Awake, Engine, Launch
+from domicile.engines import Awake, Engine
 from domicile.engines.llama import sweep
 from domicile.errors import (
     BadField,
@@ -51,14 +52,18 @@ from domicile.jobs.notices import Notices as JobNotices
 from domicile.jobs.sqlite_store import SqliteStore
 from domicile.jobs.store import Store
 from domicile.library import Library, free_bytes
+from domicile.live import Live, Metrics, Tally
 from domicile.outside import Places
+from domicile.runner import Limits as RunnerLimits
 from domicile.runner import Runner
+from domicile.selftest import failed, trial
 from domicile.sources import Sources, choose, elsewhere
 from domicile.sources.hub import Hub
 from domicile.targets import Targets
 from domicile.templates import Template, Templates, built_in, fingerprint
-from domicile.types import Facts, FitReport, Installed, Job, ModelRef
+from domicile.types import Facts, Installed, Job, Load, ModelRef, Terms, Ticket
 from domicile.updates import Updates
+from domicile.waking import Waker
 
 if TYPE_CHECKING:
     from domicile.adopt import Adoption
@@ -66,6 +71,10 @@ if TYPE_CHECKING:
     from domicile.custom import Customs
     from domicile.giving import Giving, Via
     from domicile.watch import Notices
+
+
+_NO_TERMS = Terms()
+_TEND_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,18 +121,29 @@ class House:
             takes=takes,
             launcher=launcher,
             free=lambda: free_bytes(settings),
-            tell=JobNotices(settings, lambda: self.lang).tell,
+            tell=JobNotices(settings, lambda: self.lang, egress).tell,
         )
         self.conversations = Conversations(ConversationStore(settings.conversations, settings.conversation_cache))
         self.templates = Templates(settings.home / "cache" / "templates", self._facts_of, self._note_template)
         kinds = {name: self.templates.guarding(self.conversations.keeping(e)) for name, e in kinds.items()}
-        self.runner = Runner(kinds, self.launch_of, settings.keep_alive)
+        self.metrics = Metrics()
+        self.tally = Tally()
+        self.waker = Waker(settings, database, lambda: self.adviser, self._log_path)
+        self.runner = Runner(
+            kinds,
+            self.waker.prepare,
+            RunnerLimits(settings.keep_alive, settings.models_memory, settings.queue, settings.queue_wait),
+            free=self.waker.free,
+            pinned=self.library.is_pinned,
+            tell=self._note_event,
+            before_sleep=self.tally.before_sleep,
+        )
+        self.live = Live(_load, self.runner.children, lambda: self.runner.waiting, self.tally)
         self.hub = Hub(settings, client, offline=settings.offline)
         self.away = Away(settings, Targets(database, settings.target_keys, settings.hub_token), egress, self._known)
         self.places = Places(database)
         self.sources = Sources(settings, client, self.places, self.hub, egress)
         self.updates = Updates(settings, database, self.library, self.sources)
-        self._predicted: dict[str, tuple[FitReport, Facts]] = {}
         self.closing = asyncio.Event()
         """Set when the house begins to close: streams end by themselves."""
         self._client = client
@@ -290,7 +310,15 @@ class House:
         entry = replace(entry, name=name) if name else entry
         model = await self.updates.entered(entry, ref, repository, variant, folder)
         verified = all(f.sha256 or f.git_sha1 for f in variant.files)
-        return {"name": model.name, "size_bytes": model.size_bytes, "verified": verified}
+        done = {"name": model.name, "size_bytes": model.size_bytes, "verified": verified}
+        return {**done, **await self._tried(model, progress)}
+
+    async def _tried(self, model: Installed, progress: Progress) -> Mapping[str, object]:
+        """The last step of a pull: try the model, if that disturbs nobody."""
+        if not self.settings.selftest:
+            return {}
+        progress.step("selftest")
+        return {"self_test": await self.selftest(model.name, gentle=True)}
 
     def _free(self, place: Path) -> int:
         """Room on the disk of a folder that need not exist yet."""
@@ -327,12 +355,20 @@ class House:
             raise StillBusy(name=said, reason="download") from busy
 
     @asynccontextmanager
-    async def session(self, name: str, keep_alive_s: float | None = None) -> AsyncIterator[tuple[Installed, Awake]]:
-        """A model of the library, awake while the context lasts."""
+    async def session(
+        self,
+        name: str,
+        keep_alive_s: float | None = None,
+        *,
+        terms: Terms = _NO_TERMS,
+        ticket: Ticket | None = None,
+        turn: bool = True,
+    ) -> AsyncIterator[tuple[Installed, Awake]]:
+        """A model of the library, awake and at our turn while the context lasts."""
         model = self.library.ready(name)
-        async with self.runner.session(model, keep_alive_s) as awake:
+        async with self.runner.session(model, keep_alive_s, terms=terms, ticket=ticket, turn=turn) as awake:
             yield model, awake
-            self._remember(model, awake)
+            self.waker.remember(model, awake)
         if model.source != "embedded":
             self.library.used(model.name)  # a commit takes milliseconds: the answer has left by now
 
@@ -345,26 +381,97 @@ class House:
 
     @asynccontextmanager
     async def _answer_at_home(self, ask: Ask) -> AsyncIterator[Answer]:
+        began, outcome, name = time.monotonic(), "left", ""
         try:
-            self.library.get(ask.model)
+            await self._is_here(ask.model)
+            async with self.session(ask.model, ask.keep_alive_s, terms=_terms(ask), ticket=ask.ticket) as (
+                model,
+                awake,
+            ):
+                name = model.name
+                kept = await fitted(awake.prompts, name, ask.path, ask.body, self._overflow_way(model, ask))
+                async with (
+                    self.conversations.around(awake, ask.path, kept.body),
+                    awake.ask(ask.path, kept.body) as reply,
+                ):
+                    known, notes = await checked(name, reply), self._notes(name)
+                    self.metrics.first_byte.see(time.monotonic() - began, name)
+                    if kept.dropped is not None:
+                        known = said_in(known, kept.dropped)
+                        notes = {**notes, "Context-Dropped": kept.dropped.header()}
+                    yield Answer(known, name, "home", notes)
+                    outcome = "ok" if known.status < 400 else str(known.status)
+        except DomicileError as trouble:
+            outcome, name = trouble.code, str(trouble.facts.get("name", name))
+            raise
+        finally:
+            self.metrics.requests.add(name, outcome)
+            if outcome == "ok":
+                self.metrics.seconds.see(time.monotonic() - began, name)
+
+    async def _is_here(self, name: str) -> None:
+        """Raises `StillDownloading` for a model on its way, `ModelNotFound` for one that nobody asked for."""
+        try:
+            self.library.get(name)
         except ModelNotFound:
-            job = await self._download_of(ask.model)
+            job = await self._download_of(name)
             if job is None:
                 raise
-            raise StillDownloading(name=ask.model, done=round(100 * (job.progress or 0.0)), job=job.id) from None
-        async with self.session(ask.model, ask.keep_alive_s) as (model, awake):
-            way = self._overflow_way(model, ask)
-            kept = await fitted(awake.prompts, model.name, ask.path, ask.body, way)
-            async with (
-                self.conversations.around(awake, ask.path, kept.body),
-                awake.ask(ask.path, kept.body) as reply,
+            raise StillDownloading(name=name, done=round(100 * (job.progress or 0.0)), job=job.id) from None
+
+    def _notes(self, name: str) -> Mapping[str, str]:
+        """What must be said of how a model was woken."""
+        note = self.runner.note_of(name)
+        if note is None:
+            return {}
+        return {"Settings": "; ".join(["safer", *(f"{key}={value}" for key, value in note.facts.items())])}
+
+    def _note_event(self, event: str, name: str, kind: str) -> None:
+        """What happened to a model, counted, and said in its log where a person would look for it."""
+        self.metrics.events.add(event, name, kind)
+        sentences = {"death": f"its child died ({kind})", "evicted": f"sent to sleep: {kind} needs the memory"}
+        if event == "wake" and kind:
+            sentences["wake"] = "woken on safer settings after a death"
+        if event in sentences:
+            with contextlib.suppress(OSError), self._log_path(name).open("a", encoding="utf-8") as log:
+                log.write(f"--- house: {sentences[event]} ---\n")
+
+    async def selftest(self, name: str, *, gentle: bool = False) -> dict[str, Any]:
+        """Try a model and keep the result. `gentle`: only if nobody has to sleep for it; None then says nothing."""
+        model = self.library.ready(name)
+        if not gentle:
+            await self.adviser.machine(measure=True)  # without it there is no promise to hold its speed against
+        try:
+            tuning, facts, _ = await self.waker.tuning(model, Terms(gentle=gentle))
+            async with self.session(model.name, terms=Terms(gentle=gentle)) as (_, awake):
+                result = (await trial(awake, facts, tuning.report.tokens_per_second)).public()
+        except DomicileError as trouble:
+            result = failed(trouble)
+        result["at"] = time.time()
+        self.library.tested(model.name, result)
+        return result
+
+    async def tend(self, every_s: float = _TEND_S) -> None:
+        """While the house is open: calibrate again, once nobody works, a machine that was calibrated amid work."""
+        while True:
+            await asyncio.sleep(every_s)
+            asked = "adviser" in self.__dict__  # nobody asked it anything: it has no doubts
+            if (
+                asked
+                and not any(p.busy or p.state != "awake" for p in self.runner.ps())
+                and await self.adviser.doubts()
             ):
-                known = await checked(model.name, reply)
-                if kept.dropped is None:
-                    yield Answer(known, model.name, "home")
-                else:
-                    notes = {"Context-Dropped": kept.dropped.header()}
-                    yield Answer(said_in(known, kept.dropped), model.name, "home", notes)
+                await self.adviser.machine(measure=True)
+
+    async def set_up(self, name: str, given: Mapping[str, object]) -> Installed:
+        """Keep settings for a model (`tunable.TUNABLE`); they hold from its next waking on, which is now if nobody
+        uses it."""
+        model = self.library.get(name)
+        self.waker.set(model.name, given)
+        self.runner.forgive(model.name)
+        with contextlib.suppress(StillBusy):
+            await self.runner.sleep(model.name)
+        return model
 
     async def _facts_of(self, model: Installed) -> Facts:
         return (await self.adviser.known(model.name)).facts
@@ -397,9 +504,11 @@ class House:
         return {"name": model.name, **own.public(), **shown, "compared": compared}
 
     def _overflow_way(self, model: Installed, ask: Ask) -> str:
-        """What the caller wants of a prompt that is too long: said in the body, beside it, or by the settings."""
+        """What the caller wants of a prompt that is too long: said in the body, beside it, or by its settings or
+        everybody's."""
         said = ask.data().get("context") if b'"context"' in ask.body else None
-        return way_of(said if said is not None else ask.said.get("context"), self.settings.context_overflow)
+        usual = self.waker.own(model.name).get("overflow", self.settings.context_overflow)
+        return way_of(said if said is not None else ask.said.get("context"), usual)
 
     async def _known(self, name: str) -> None:
         """Is this a model of ours, or one that is on its way here? Raises `ModelNotFound`."""
@@ -434,6 +543,7 @@ class House:
         also = self.adoption.leavings(model) if also_files else []
         freed = self.library.remove(model.name, also)
         await self.conversations.clear(model.name)
+        self.waker.forget(model.name)
         return model, freed
 
     async def adopt(self, wanted: Mapping[str, object]) -> Job:
@@ -489,29 +599,6 @@ class House:
 
     def _log_path(self, name: str) -> Path:
         return self.settings.logs / ("".join(c if c.isalnum() or c in "._-" else "-" for c in name) + ".log")
-
-    async def launch_of(self, model: Installed) -> Launch:
-        """The settings a model is woken with: what was predicted is what is launched."""
-        from domicile.hardware.calibrate import threads_for
-
-        plan, report, facts = await self.adviser.launch(model)
-        self._predicted[model.name] = (report, facts)
-        machine = await self.adviser.machine()
-        return Launch(
-            model=model,
-            plan=plan,
-            threads=self.settings.threads or threads_for(machine),
-            memory_bytes=self.settings.engine_memory or int((machine.ram_available_bytes or 1 << 40) * 0.9),
-            deadline_s=self.settings.wake_timeout,
-            log=self._log_path(model.name),
-        )
-
-    def _remember(self, model: Installed, awake: Awake) -> None:
-        """After a model's first answer since it woke: what it really takes, beside what was predicted."""
-        predicted = self._predicted.pop(model.name, None)
-        actual, rate = awake.resident_bytes(), awake.tokens_per_second()
-        if predicted is not None and actual is not None:
-            self.adviser.remember(model, predicted[1], predicted[0], actual, rate)
 
     async def doctor(self) -> list[Check]:
         """What is well and what is not, each with what to do."""
@@ -576,18 +663,33 @@ async def open_house(
                 print(sentence, file=sys.stderr)
             elif house.library.rebuilt:
                 print(i18n.say(house.lang, "house.rebuilt", n=house.library.rebuilt), file=sys.stderr)
+            tending = asyncio.create_task(house.tend(), name="tend the house")
             try:
                 if takes == "all":
                     house.jobs.open()
                 yield house
             finally:
+                tending.cancel()
                 house.closing.set()
+                await house.live.close()
                 await house.jobs.close()
                 await house.runner.close()
                 await house.sources.close()
     finally:
         await egress.aclose()
         database.close()
+
+
+def _load() -> Load:
+    from domicile import hardware
+
+    return hardware.load()
+
+
+def _terms(ask: Ask) -> Terms:
+    """What a request asks of the waking: `num_ctx`, a number of tokens; anything else there is not for us."""
+    said = ask.said.get("num_ctx", "")
+    return Terms(context=int(said)) if said.isdigit() and 0 < len(said) < 9 and int(said) else _NO_TERMS
 
 
 async def _queue(settings: Settings, takes: Takes) -> tuple[Store, Launcher | None]:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import anyio
@@ -115,6 +117,19 @@ async def _listen(
         del said[:-_OUTPUT_LIMIT]
         if enough is not None and enough(bytes(said)):
             return "enough"
+
+
+def memory_kills(root: Path = Path("/")) -> int | None:
+    """How often the system has killed a program for want of memory, here or in our own group; None where it does not
+    say. One more since a child was started, and the child killed: that is what it died of."""
+    found = []
+    for pattern in ("proc/vmstat", "sys/fs/cgroup/memory.events", "sys/fs/cgroup/memory/memory.oom_control"):
+        try:
+            text = (root / pattern).read_text("ascii", "replace")
+        except OSError:
+            continue
+        found += [int(count) for count in re.findall(r"^oom_kill (\d{1,18})$", text, re.MULTILINE)]
+    return sum(found) if found else None
 
 
 def limit_memory(size_bytes: int) -> bool:

@@ -79,6 +79,9 @@ class Client:
     async def post(self, path: str, body: Mapping[str, Any] | None = None, /, **query: str) -> dict[str, Any]:
         return await self._ask("POST", path, query, body or {})
 
+    async def patch(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        return await self._ask("PATCH", path, {}, body)
+
     async def delete(self, path: str, /, **query: str) -> dict[str, Any]:
         return await self._ask("DELETE", path, query)
 
@@ -115,6 +118,15 @@ class Client:
             except httpx2.TransportError as trouble:
                 raise HouseSilent(url=self.url, problem=type(trouble).__name__) from trouble
             await asyncio.sleep(0.5)  # the house closed the stream before the end: it may be closing
+
+    async def events(self, path: str, **query: str) -> AsyncIterator[dict[str, Any]]:
+        """The events of a stream as they come, until the house closes it."""
+        try:
+            async with self._stream("GET", path, query) as answer:
+                async for _, data in _events(answer):
+                    yield data
+        except httpx2.TransportError as trouble:
+            raise HouseSilent(url=self.url, problem=type(trouble).__name__) from trouble
 
     async def chat(self, body: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
         """The chunks of a streamed chat, in OpenAI's shape."""

@@ -198,9 +198,14 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("context", "DOMICILE_CONTEXT", 8192, _count),
     Setting("context_overflow", "DOMICILE_CONTEXT_OVERFLOW", "refuse", _overflow),
     Setting("conversation_cache", "DOMICILE_CONVERSATION_CACHE", 4 * 2**30, byte_count),
-    Setting("slots", "DOMICILE_SLOTS", 1, _count),
+    Setting("slots", "DOMICILE_SLOTS", 0, _count),
     Setting("threads", "DOMICILE_THREADS", 0, _count),
     Setting("engine_memory", "DOMICILE_ENGINE_MEMORY", 0, byte_count),
+    Setting("models_memory", "DOMICILE_MODELS_MEMORY", 0, byte_count),
+    Setting("queue", "DOMICILE_QUEUE", 512, _count),
+    Setting("queue_wait", "DOMICILE_QUEUE_WAIT", 300.0, seconds),
+    Setting("answer_limit", "DOMICILE_ANSWER_LIMIT", 600.0, seconds),
+    Setting("selftest", "DOMICILE_SELFTEST", True, _flag),
     Setting("hub", "HF_ENDPOINT", "https://huggingface.co"),
     Setting("hub_token", "HF_TOKEN", "", secret=True),
     Setting("ollama_registry", "DOMICILE_OLLAMA_REGISTRY", "https://registry.ollama.ai"),
@@ -247,6 +252,11 @@ class Settings:
     slots: int
     threads: int
     engine_memory: int
+    models_memory: int
+    queue: int
+    queue_wait: float
+    answer_limit: float
+    selftest: bool
     hub: str
     hub_token: str
     ollama_registry: str

@@ -118,6 +118,21 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     """,
     """
+    CREATE TABLE jobs (
+        id TEXT PRIMARY KEY,
+        key TEXT NOT NULL,             -- kind and model: asking twice for one thing joins
+        over INTEGER NOT NULL,
+        state TEXT NOT NULL            -- JSON of jobs.book.Record
+    ) STRICT;
+    CREATE UNIQUE INDEX one_job_for_one_thing ON jobs (key) WHERE NOT over;
+    CREATE TABLE job_events (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,  -- never given twice: listeners go on after the last they saw
+        job TEXT NOT NULL,
+        state TEXT NOT NULL            -- JSON of types.Job
+    ) STRICT;
+    CREATE INDEX events_of_job ON job_events (job, number);
+    """,
+    """
     CREATE TABLE egress (              -- every exchange with the world outside, see egress.py
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         at REAL NOT NULL,
@@ -149,19 +164,11 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     """,
     """
-    CREATE TABLE jobs (
-        id TEXT PRIMARY KEY,
-        key TEXT NOT NULL,             -- kind and model: asking twice for one thing joins
-        over INTEGER NOT NULL,
-        state TEXT NOT NULL            -- JSON of jobs.book.Record
+    ALTER TABLE runs ADD COLUMN launch TEXT;       -- what decides the memory: context, slots, KV, batch, layers
+    CREATE TABLE tuned (                           -- settings a person chose for one model, JSON by name
+        model TEXT PRIMARY KEY,
+        settings TEXT NOT NULL
     ) STRICT;
-    CREATE UNIQUE INDEX one_job_for_one_thing ON jobs (key) WHERE NOT over;
-    CREATE TABLE job_events (
-        number INTEGER PRIMARY KEY AUTOINCREMENT,  -- never given twice: listeners go on after the last they saw
-        job TEXT NOT NULL,
-        state TEXT NOT NULL            -- JSON of types.Job
-    ) STRICT;
-    CREATE INDEX events_of_job ON job_events (job, number);
     """,
 )
 

@@ -55,6 +55,7 @@ An error knows its code, its HTTP status, the exit status of the command line an
     │   ├── NobodyAnswers         503  not here, and none of the targets either
     │   ├── EngineDied            502
     │   ├── FirstTokenLate        504
+    │   ├── EngineUnwell          503  it died too often: it rests before it is tried again
     │   └── WakeTimeout           504
     └── HouseTrouble              500
         ├── PortTaken  AlreadyOpen  HouseSilent  Bug
@@ -63,6 +64,9 @@ An error knows its code, its HTTP status, the exit status of the command line an
         ├── MethodRefused         405
         ├── SlowRequest           408
         ├── StillBusy             409
+        ├── QueueFull             429  too many wait already
+        ├── WaitedTooLong         503  no turn came in time
+        ├── AnswerTooLong         504  an answer went on for longer than any may
         └── ShuttingDown          503
 """
 
@@ -339,6 +343,10 @@ class FirstTokenLate(EngineTrouble):
     status = 504
 
 
+class EngineUnwell(EngineTrouble):
+    status = 503
+
+
 class WakeTimeout(EngineTrouble):
     status = 504
 
@@ -376,6 +384,18 @@ class SlowRequest(HouseTrouble):
 
 class StillBusy(HouseTrouble):
     status = 409
+
+
+class QueueFull(HouseTrouble):
+    status = 429
+
+
+class WaitedTooLong(HouseTrouble):
+    status = 503
+
+
+class AnswerTooLong(HouseTrouble):
+    status = 504
 
 
 class ShuttingDown(HouseTrouble):

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from domicile.errors import DomicileError
 from domicile.types import Installed, Plan
 
 
@@ -83,6 +84,17 @@ class Prompts(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a child has done since it came up."""
+
+    prompt_tokens: int
+    generated_tokens: int
+
+    def kinds(self) -> tuple[tuple[str, int], ...]:
+        return (("prompt", self.prompt_tokens), ("generated", self.generated_tokens))
+
+
 class Awake(Protocol):
     """A model that is awake."""
 
@@ -98,6 +110,14 @@ class Awake(Protocol):
 
     def tokens_per_second(self) -> float | None:
         """How fast the last answers of some length were decoded; None before the first one."""
+        ...
+
+    async def counts(self) -> Counts | None:
+        """How many tokens it read and wrote; None where it does not say, or not now."""
+        ...
+
+    async def why_gone(self) -> DomicileError:
+        """What it died of, once it is gone."""
         ...
 
     def ask(self, path: str, body: bytes) -> AbstractAsyncContextManager[Reply]:

@@ -29,7 +29,7 @@ import psutil
 
 from domicile import child
 from domicile.door import Answer, Door, DoorClosed
-from domicile.engines import Awake, Launch, Prompts, Reply
+from domicile.engines import Awake, Counts, Launch, Prompts, Reply
 from domicile.errors import (
     BadModelFile,
     DomicileError,
@@ -50,6 +50,8 @@ ENVIRONMENT = {
 }
 """On top of what every child gets: with it the memory is what was predicted (measured, bench/RESULTS.md)."""
 _DECODED = re.compile(r"\beval time =\s*([\d.]+) ms /\s*(\d+) tokens")
+_COUNTED = re.compile(r"^llamacpp:(\w+_total) ([\d.e+]+)$", re.MULTILINE)
+_COUNT_S = 2.0
 _ENOUGH_TOKENS = 16
 _STOP_S = 2.0
 _NO_MEMORY = (
@@ -120,6 +122,7 @@ class _Child:
         self.sealed: str | None = None
         """How the child is kept from every network (`seal.cut_off`)."""
         self.prompts: Prompts | None = None
+        self._kills = child.memory_kills()
         self.pid = process.pid
         self.gone = asyncio.Event()
         self._watch = asyncio.create_task(self._wait(), name=f"watch {launch.model.name}")
@@ -198,6 +201,22 @@ class _Child:
                 return 1000 * int(tokens) / float(milliseconds)
         return None
 
+    async def counts(self) -> Counts | None:
+        """See `Awake.counts`: the engine's own counters."""
+        if self._door is None or self.gone.is_set():
+            return None
+        try:
+            async with asyncio.timeout(_COUNT_S), self._door.ask("GET", "/metrics") as answer:
+                text = b"".join([chunk async for chunk in answer.body]).decode("utf-8", "replace")
+        except (DoorClosed, TimeoutError):
+            return None
+        found = {name: int(float(number)) for name, number in _COUNTED.findall(text)}
+        return Counts(found.get("prompt_tokens_total", 0), found.get("tokens_predicted_total", 0))
+
+    async def why_gone(self) -> DomicileError:
+        """See `Awake.why_gone`."""
+        return await self._why_gone(loading=False)
+
     @asynccontextmanager
     async def ask(self, path: str, body: bytes) -> AsyncIterator[Reply]:
         """See `Awake.ask`."""
@@ -236,6 +255,8 @@ class _Child:
         tail = _tail(self._launch.log)
         if any(mark in tail.lower() for mark in _NO_MEMORY):
             return OutOfMemory(name=name, limit=self._launch.memory_bytes)
+        if status == -signal.SIGKILL and (child.memory_kills() or 0) > (self._kills or 0):
+            return OutOfMemory(name=name, limit=self._launch.memory_bytes, reason="killed")
         if status is not None and status < 0:
             how = signal.Signals(-status).name
             if loading and -status in {

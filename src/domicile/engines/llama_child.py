@@ -110,6 +110,7 @@ def _parameters(xllamacpp: Any, asked: dict[str, Any]) -> Any:
     if asked.get("states"):
         os.umask(0o077)
         params.slot_save_path = asked["states"] + os.sep
+    params.endpoint_metrics = True
     params.cors_origins = ""
     params.offline = True
     params.n_threads_http = _http_threads(asked)
@@ -131,10 +132,25 @@ def _parameters(xllamacpp: Any, asked: dict[str, Any]) -> Any:
     params.n_gpu_layers = plan["gpu_layers"]
     if plan["tensor_split"]:
         params.tensor_split = plan["tensor_split"] + [0.0] * (len(params.tensor_split) - len(plan["tensor_split"]))
-    params.load_mode = xllamacpp.llama_load_mode.LLAMA_LOAD_MODE_NONE  # mapped and repacked, weights count twice
+    modes = xllamacpp.llama_load_mode  # mapped and repacked, weights count twice: only when asked
+    params.load_mode = modes.LLAMA_LOAD_MODE_MMAP if plan["mmap"] else modes.LLAMA_LOAD_MODE_NONE
+    _speculate(xllamacpp, params, plan)
     params.cpuparams.n_threads = asked["threads"]
     params.cpuparams_batch.n_threads = asked["threads"]
     return params
+
+
+def _speculate(xllamacpp: Any, params: Any, plan: dict[str, Any]) -> None:
+    """Guess ahead: from the text so far, or by a smaller model with the same vocabulary."""
+    kinds = xllamacpp.common_speculative_type
+    if plan["speculation"] == "ngram":
+        params.speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
+        params.speculative.ngram_simple.size_n = plan["ngram"][0]
+        params.speculative.ngram_simple.size_m = plan["ngram"][1]
+    elif plan["speculation"] == "draft" and plan["draft"]:
+        params.speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
+        params.speculative.draft.mparams.path = plan["draft"]
+        params.speculative.draft.n_gpu_layers = plan["gpu_layers"]
 
 
 if __name__ == "__main__":

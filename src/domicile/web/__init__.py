@@ -26,11 +26,13 @@ from domicile.web import (
     jobs,
     kept,
     library,
+    metrics,
     neighbour,
     openai,
     origins,
     progress,
     search,
+    tuning,
 )
 from domicile.web.guard import Guard, Rules
 from domicile.web.limits import Limits
@@ -79,6 +81,9 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/domicile/models/{name:path}/sleep", api.sleep, query=("force",)),
     Route("POST", "/domicile/models/{name:path}/activate", api.activate),
     Route("POST", "/domicile/models/{name:path}/update", origins.update, status=202),
+    Route("GET", "/domicile/models/{name:path}/settings", tuning.settings),
+    Route("PATCH", "/domicile/models/{name:path}/settings", tuning.change_settings, "settings"),
+    Route("POST", "/domicile/models/{name:path}/selftest", tuning.selftest),
     Route("GET", "/domicile/models/{name:path}/log", api.log, gives="text/plain", query=("lines", "follow")),
     Route("GET", "/domicile/models/{name:path}/template", kept.template, query=("base",)),
     Route("GET", "/domicile/models/{name:path}/modelfile", library.modelfile),
@@ -100,6 +105,9 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/domicile/resolve", api.resolve, query=("name!",)),
     Route("GET", "/domicile/machine", discover.machine, query=("calibrate",)),
     Route("GET", "/domicile/machine/load", discover.machine_load),
+    Route(
+        "GET", "/domicile/machine/events", metrics.machine_events, gives="text/event-stream", query=("every", "count")
+    ),
     Route("GET", "/domicile/fit", discover.fit, query=("model!", "context", "kv", "slots", "on", "quick")),
     Route("GET", "/domicile/fit/cards", discover.cards, query=("model!", "context", "kv", "slots", "on")),
     Route("GET", "/domicile/repository", discover.repository, query=("model!", "context", "kv", "slots", "on")),
@@ -159,12 +167,13 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/domicile/cache", kept.cache),
     Route("DELETE", "/domicile/cache", kept.clear_cache, query=("model",)),
     Route("GET", "/domicile/doctor", api.doctor),
+    Route("GET", "/metrics", metrics.metrics, gives="text/plain"),
 )
 
 
 def build(house: House, rules: Rules) -> ASGIApp:
-    """The application: guard, then errors, then limits, then routes."""
+    """The application: counts, then guard, then errors, then limits, then routes."""
     app: ASGIApp = Router([StarletteRoute(r.path, r.handler, methods=[r.method]) for r in ROUTES])
     app = Limits(app, house.settings.body_limit)
     app = Troubles(Wishes(app), house)
-    return Guard(app, rules)
+    return metrics.Counted(Guard(app, rules))

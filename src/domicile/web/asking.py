@@ -47,8 +47,12 @@ async def json_object(request: Request) -> tuple[bytes, dict[str, Any]]:
 
 
 def said_beside(request: Request) -> dict[str, str]:
-    """What a caller says in headers of ours, by name without its `X-Domicile-`, in lower case."""
-    return {k.removeprefix(_OURS): v for k, v in request.headers.items() if k.startswith(_OURS)}
+    """What a caller says in headers of ours, by name without its `X-Domicile-`: `num_ctx`. Raises `BadField`."""
+    said = {k.removeprefix(_OURS).replace("-", "_"): v for k, v in request.headers.items() if k.startswith(_OURS)}
+    wanted = said.get("num_ctx")
+    if wanted is not None and not (wanted.isdigit() and len(wanted) < 9 and int(wanted) > 0):
+        raise BadField(field="X-Domicile-Num-Ctx", problem=wanted[:40], reason="number")
+    return said
 
 
 def depth(value: object, limit: int) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
 from domicile import __version__
+from domicile.tunable import TUNABLE
 
 _TEXT = {"type": "string"}
 _RATE = {"type": ["string", "number", "null"], "description": "bytes a second: 5MB/s, or a number"}
@@ -104,6 +105,15 @@ BODIES: dict[str, dict[str, Any]] = {
     },
     "link": {"type": "object", "required": ["link"], "properties": {"link": _TEXT}},
     "path": {"type": "object", "required": ["path"], "properties": {"path": _TEXT}},
+    "settings": {
+        "type": "object",
+        "properties": {name: {"type": ["string", "number", "boolean", "array", "null"]} for name in TUNABLE},
+        "additionalProperties": False,
+    },
+    "wake": {
+        "type": "object",
+        "properties": {"keep_alive": {"type": ["string", "number"]}, "context": {"type": "integer"}},
+    },
     "alias": {"type": "object", "required": ["alias"], "properties": {"alias": _TEXT}},
     "adopt": {
         "type": "object",
@@ -140,7 +150,6 @@ BODIES: dict[str, dict[str, Any]] = {
         "required": ["names"],
         "properties": {"names": {"type": "array", "items": _TEXT}},
     },
-    "wake": {"type": "object", "properties": {"keep_alive": {"type": ["string", "number"]}}},
 }
 
 _ERROR = {
