@@ -41,6 +41,7 @@ from domicile.app import open_house
 from domicile.config import load
 from domicile.engines import Launch
 from domicile.engines.llama import CHILD, ENVIRONMENT
+from domicile.types import Terms
 
 ROOT = Path(__file__).resolve().parents[1]
 SLOTS = 8
@@ -126,7 +127,8 @@ async def _launch(model: Path, folder: Path) -> Launch:
     """What the house would wake this model with."""
     environ = {"DOMICILE_HOME": str(folder / "plan"), "DOMICILE_CONTEXT": str(CONTEXT), "DOMICILE_SLOTS": str(SLOTS)}
     async with open_house(load(environ)) as house:
-        return await house.launch_of(house.library.add_file(model))
+        model_here = house.library.add_file(model)
+        return (await house.waker.prepare(model_here, Terms(), await house.waker.free())).launch
 
 
 @contextlib.contextmanager

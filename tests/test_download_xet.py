@@ -16,7 +16,10 @@ import httpx2
 import psutil
 import pytest
 
+from domicile.db import Database
 from domicile.download import Patience, Wanted, fetch, xet
+from domicile.egress import Egress, about, offline
+from domicile.errors import Offline
 from tests.fakes import faulty as f
 
 hf_xet = pytest.importorskip("hf_xet")
@@ -169,3 +172,26 @@ def test_a_token_is_asked_of_the_hub_alone() -> None:
     assert offer("/api/models/o/r/xet-read-token/main") is not None
     assert offer("https://evil.example/token") is None
     assert offer("/token", "../../etc") is None
+
+
+async def test_what_the_child_fetched_is_in_the_ledger_and_offline_nothing_is(store: Store, tmp_path: Path) -> None:
+    database = Database(tmp_path / "d.db")
+    egress = Egress(database)
+    patience = Patience(xet_least_bytes=0, xet_trial_s=0.3, xet_start_s=20, first_wait_s=0.01)
+    digest, headers = hashlib.sha256(CONTENT).hexdigest(), {"Authorization": "Bearer hf_secret"}
+    with f.running(f.Faulty(CONTENT, offering(store, slow))) as server:
+        wanted = Wanted(server.url, tmp_path / "m.gguf", len(CONTENT), digest, headers=headers)
+        async with egress.client("hub") as client:
+            with about("download", model="org/repo"):
+                await fetch(client, wanted, Told(), _accept, patience=patience, block=BLOCK)
+            away = Wanted(server.url, tmp_path / "n.gguf", len(CONTENT), digest, headers=headers)
+            with offline(), pytest.raises(Offline):
+                await fetch(client, away, Told(), _accept, patience=patience, block=BLOCK)
+    await asyncio.sleep(0.1)
+    rows = egress.ledger.exchanges()
+    await egress.aclose()
+    database.close()
+    (child,) = (r for r in rows if r.request.startswith("XET "))
+    assert (child.purpose, child.model) == ("download", "org/repo")
+    assert child.bytes_down > BLOCK
+    assert sum(r.bytes_down for r in rows) >= len(CONTENT)

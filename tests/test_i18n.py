@@ -26,6 +26,7 @@ FAMILIES = {
     "head": "cli.py: heads of tables",
     "state": "cli.py: the states of a model",
     "source": "cli.py: where a model is from",
+    "template": "templates.py: verdicts, `template.refused.<reason>`",
     "owner": "stores: whose files a model is",
     "list": "cli.py: the marks of a model",
     "export": "giving: how a model was given",
@@ -33,6 +34,11 @@ FAMILIES = {
     "job": "commands/jobs.py: the states of a job",
     "notice": "jobs/notices.py: how a job ended",
     "doctor": "web/api.py: checks",
+    "reach": "targets.Reach: where a target is",
+    "strategy": "config.STRATEGIES",
+    "purpose": "egress: why something left",
+    "by": "tuning.By: who chose a setting",
+    "death": "types.Death: what a child died of",
     "why": "types.Reason: of reports, of what was read",
     "unknown": "hardware: what could not be read",
     "rule": "fit.Rule: its name",
@@ -162,7 +168,7 @@ def test_every_family_holds_exactly_what_its_list_holds() -> None:
                 options.add(max(param.opts, key=len).lstrip("-"))
     assert keys("opt") == options
     assert keys("arg") == arguments
-    assert keys("state") == {"asleep", "waking", "awake", "sleeping"}
+    assert keys("state") == {"asleep", "queued", "waking", "awake", "sleeping"}
     assert keys("source") == {"embedded", "file", "hub", "adopted", "ollama", "url"}
     assert keys("update") - {"done"} == set(get_args(State))
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
+from pathlib import Path
+
+import anyio.to_thread
 import httpx2
 import pytest
 
-from domicile.errors import BadField, PlaceRefused
+from domicile.db import Database
+from domicile.egress import Egress, Way, offline
+from domicile.errors import BadField, Offline, PlaceRefused
 from domicile.outside import Guarded, GuardedClient, Places, is_public
 from tests.conftest import Visiting
 
@@ -29,9 +36,11 @@ def test_an_address_on_the_internet_is(address: str) -> None:
 
 
 async def _ask(url: str, resolve: object = None, allowed: tuple[str, ...] = ()) -> httpx2.Response:
-    guard = Guarded(lambda: allowed, resolve) if resolve else Guarded(lambda: allowed)  # type: ignore[arg-type]
-    async with httpx2.AsyncClient(transport=guard, timeout=2) as client:
-        return await client.get(url)
+    with tempfile.TemporaryDirectory() as folder, contextlib.closing(Database(Path(folder) / "d.db")) as database:
+        egress = Egress(database)
+        guard = Guarded(egress, lambda: allowed, resolve) if resolve else Guarded(egress, lambda: allowed)  # type: ignore[arg-type]
+        async with httpx2.AsyncClient(transport=guard, timeout=2) as client:
+            return await client.get(url)
 
 
 @pytest.mark.anyio
@@ -66,21 +75,38 @@ async def test_the_connection_goes_to_the_address_that_was_looked_at(monkeypatch
         asked.append((request.url.host, request.headers["host"], request.extensions["sni_hostname"]))
         return httpx2.Response(200)
 
-    monkeypatch.setattr(httpx2.AsyncHTTPTransport, "handle_async_request", answer)
+    monkeypatch.setattr(Way, "handle_async_request", answer)
     turns = iter([["1.1.1.1"], ["127.0.0.1"]])
     assert (await _ask("https://turning.example/x", lambda host, port: next(turns))).status_code == 200
     assert asked == [("1.1.1.1", "turning.example", "turning.example")]
 
 
 @pytest.mark.anyio
-async def test_a_download_in_threads_is_guarded_alike() -> None:
-    async with GuardedClient(lambda: ["127.0.0.1:9"], httpx2.Timeout(2)) as client:
-        with client.for_threads(httpx2.Limits()) as threaded:
-            for url in ("https://127.0.0.1/", "https://localhost/", "http://1.1.1.1/", "https://[::1]:9/"):
-                with pytest.raises(PlaceRefused):
-                    threaded.get(url)
-            with pytest.raises(httpx2.ConnectError):  # allowed, and nobody there
-                threaded.get("http://127.0.0.1:9/")
+async def test_a_download_in_threads_is_guarded_alike(tmp_path: Path) -> None:
+    database = Database(tmp_path / "d.db")
+    egress = Egress(database)
+
+    def ask(threads: httpx2.Client) -> None:
+        for url in ("https://127.0.0.1/", "https://localhost/", "http://1.1.1.1/", "https://[::1]:9/"):
+            with pytest.raises(PlaceRefused):
+                threads.get(url)
+        with pytest.raises(httpx2.ConnectError):  # allowed, and nobody there
+            threads.get("http://127.0.0.1:9/")
+
+    async with GuardedClient(egress, lambda: ["127.0.0.1:9"], httpx2.Timeout(2)) as client:
+        with client.for_threads() as threads:
+            await anyio.to_thread.run_sync(ask, threads)
+        with offline(), client.for_threads() as threads:
+            with pytest.raises(Offline):  # before the name is looked up, and before the place is judged
+                threads.get("https://nowhere.invalid/")
+            with pytest.raises(Offline):
+                await client.get("https://nowhere.invalid/")
+        with pytest.raises(httpx2.ConnectError):
+            await client.get("http://127.0.0.1:9/who")
+    rows = egress.ledger.exchanges()
+    assert [(r.host, r.port, r.purpose, r.error) for r in rows] == [("127.0.0.1", 9, "url", "ConnectError")] * 2
+    await egress.aclose()
+    database.close()
 
 
 @pytest.mark.anyio

@@ -212,12 +212,15 @@ _KINDS: Mapping[Callable[[object], Any], str] = {
     config._text: "text",
     config._count: "number",
     config._port: "number",
+    config._overflow: "overflow",
     config._names: "list",
     config._folders: "list",
     config._flag: "flag",
     config._folders: "list",
     config.seconds: "duration",
     config.byte_count: "size",
+    config._flag: "flag",
+    config._strategy: "choice",
     config.rate: "rate",
     config.hours: "hours",
     config._web_address: "address",
@@ -229,6 +232,8 @@ def _default(lang: str, setting: config.Setting) -> str:
     value = setting.default
     if value == "" or value == ():
         return _say(lang, "none")
+    if setting.read is config._flag:
+        return f"`{str(value).lower()}`"
     if setting.read is config.seconds:
         return _say(lang, "forever") if math.isinf(value) else i18n.duration(lang, value)
     if setting.read is config.byte_count and value and value % 2**20 == 0:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from domicile import fit as fitting
 from domicile import formats, gpus, hardware, names, quality, speed
@@ -26,22 +27,25 @@ from domicile.formats.gguf import for_size
 from domicile.hardware import calibrate
 from domicile.library import Library
 from domicile.sources import Sources, choose, elsewhere
+from domicile.tuning import Draft, Tuning, Usual, tune
 from domicile.types import (
     Facts,
     FitReport,
     Hardware,
     Installed,
     ModelRef,
-    Plan,
     Reason,
     RemoteFile,
     Repository,
+    Terms,
     Variant,
 )
 
 _HEADERS_KEPT = 256
 _AT_ONCE = 6
 _NOTABLE_BYTES = 1 << 20
+_QUIET = 0.25
+"""Threads ready for each core below which a calibration is worth its three seconds again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +144,24 @@ class Adviser:
             else:
                 found = await asyncio.to_thread(hardware.refresh, self._machine, self._settings.models)
             if measure or again:
-                outcome = await calibrate.calibrate(self._settings.home, found, again=again)
+                quiet = (_busy() or 0.0) < _QUIET
+                outcome = await calibrate.calibrate(self._settings.home, found, again=again, quieter=quiet)
                 trouble = (outcome.trouble,) if outcome.trouble else ()
                 found = replace(found, calibration=outcome.calibration, unknown=found.unknown + trouble)
             else:
                 found = replace(found, calibration=calibrate.kept(self._settings.home, found))
         return gpus.completed(found)
+
+    async def doubts(self) -> bool:
+        """Could a better calibration be had now: the one there is was disturbed, and the machine is quiet?"""
+        found = self._machine
+        if found is None or (_busy() or 0.0) >= _QUIET:
+            return False
+        return calibrate.doubtful(await asyncio.to_thread(calibrate.kept, self._settings.home, found))
+
+    async def machine_for_engine(self) -> Hardware:
+        """The same as the engine can use it: without the graphics that it does not list."""
+        return _for_engine(await self.machine())
 
     async def _machine_for(self, wish: Wish, *, measure: bool) -> Hardware:
         if wish.on is None:
@@ -331,29 +347,56 @@ class Adviser:
         context = _context(wish, known.facts)
         return gpus.cards_for(known.facts, context=context, kv_type_k=wish.kv_type, kv_type_v=wish.kv_type)
 
-    async def launch(self, model: Installed) -> tuple[Plan, FitReport, Facts]:
-        """How to wake a model of the library so that it takes what is predicted: the settings' context, or the
-        largest that fits. Raises what is wrong with its file."""
+    async def tune(
+        self, model: Installed, machine: Hardware, own: Mapping[str, Any], terms: Terms
+    ) -> tuple[Tuning, Facts]:
+        """The settings to wake a model of the library with, on this machine. Raises what is wrong with its file."""
         facts = (await self._of_files(model.name, _weights(model))).facts
-        machine = _for_engine(await self.machine())
-        context = min(self._settings.context, facts.context_length or self._settings.context)
-        slots = max(1, self._settings.slots)
-        report = fitting.fit(facts, machine, context=context, slots=slots)
-        if report.verdict == "smaller_context" and report.max_context:
-            report = fitting.fit(facts, machine, context=report.max_context, slots=slots)
-        return fitting.plan(report, machine, slots=slots), report, facts
+        usual = Usual(
+            self._settings.context,
+            self._settings.slots,
+            self._settings.threads,
+            calibrate.threads_for(machine),
+            self._settings.context_overflow,
+        )
+        drafts = await self._drafts(model, facts, own) if own.get("speculation") == "draft" else ()
+        return tune(facts, machine, usual, own, terms, drafts=drafts), facts
+
+    async def _drafts(self, model: Installed, facts: Facts, own: Mapping[str, Any]) -> Sequence[Draft]:
+        """Models here that can guess for this one: the same vocabulary, a third of its size at most; smallest first."""
+        found = []
+        for other in self._library.list():
+            if other.missing or other.format != "gguf" or other.size_bytes * 3 > model.size_bytes:
+                continue
+            try:
+                its = (await self._of_files(other.name, _weights(other))).facts
+            except DomicileError:  # a file that cannot be read guesses for nobody
+                continue
+            if (its.tokenizer, its.n_vocab) != (facts.tokenizer, facts.n_vocab) or its.tokenizer is None:
+                continue
+            context = own.get("context") or self._settings.context
+            need = fitting.fit(its, replace(await self.machine(), gpus=()), context=context).total_bytes
+            found.append(Draft(other.name, other.path, need or other.size_bytes * 2))
+        return sorted(found, key=lambda d: d.need_bytes)
 
     # -- what came of it --
 
     def remember(
-        self, model: Installed, facts: Facts, report: FitReport, actual_bytes: int, rate: float | None
+        self,
+        model: Installed,
+        facts: Facts,
+        report: FitReport,
+        actual_bytes: int,
+        rate: float | None,
+        launch: str,
+        device: str,
     ) -> None:
-        """Keep a run: what was predicted and what it took."""
+        """Keep a run: what was predicted and what it took, how it was launched and on what it computed."""
         touched = speed.touched_bytes(facts)
         with self._database.write() as w:
             w.execute(
                 "INSERT INTO runs (model, context, predicted_bytes, actual_bytes, tokens_per_second, touched_bytes,"
-                " layers, family, device, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " layers, family, device, at, launch) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     model.name,
                     report.context,
@@ -363,8 +406,9 @@ class Adviser:
                     touched,
                     len(facts.layers),
                     speed.family(facts.quantisation),
-                    "cpu",
+                    device,
                     time.time(),
+                    launch,
                 ),
             )
 

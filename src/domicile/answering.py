@@ -12,11 +12,11 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from domicile.context import too_long
 from domicile.engines import Reply
-from domicile.errors import ContextTooLong, DomicileError
+from domicile.errors import DomicileError
+from domicile.types import Ticket
 
-ROOM_TO_ANSWER = 1024
-"""Tokens left for the answer in the context that an error proposes."""
 _ERROR_BYTES = 1 << 20
 
 
@@ -31,7 +31,10 @@ class Ask:
     keep_alive_s: float | None = None
     """How long the model stays awake afterwards; None for its own setting, infinite for ever."""
     said: Mapping[str, str] = field(default_factory=dict)
-    """What the caller said beside the body, by name: headers `X-Domicile-...` or a dialect's own fields."""
+    """What the caller said beside the body, by name: headers `X-Domicile-...` or a dialect's own fields. `num_ctx` asks
+    for that many tokens of context."""
+    ticket: Ticket | None = None
+    """Where the caller may look how many come first, while it waits."""
 
     def data(self) -> dict[str, Any]:
         """The body as an object; the face has checked that it is one."""
@@ -80,8 +83,7 @@ def _known_error(model: str, body: bytes) -> DomicileError | None:
         error = json.loads(body)["error"]
         if error["type"] == "exceed_context_size_error":
             prompt, context = int(error["n_prompt_tokens"]), int(error["n_ctx"])
-            enough = -(-(prompt + ROOM_TO_ANSWER) // 1024) * 1024
-            return ContextTooLong(name=model, prompt=prompt, context=context, enough=enough)
+            return too_long(model, prompt, context)
     except (ValueError, KeyError, TypeError):
         pass
     return None

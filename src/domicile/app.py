@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import platform
+import re
 import sys
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -19,27 +21,49 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 
-from domicile import __version__, engines, i18n
+from domicile import __version__, engines, i18n, plain
 from domicile.answering import Answer, Ask, checked
+from domicile.away import Away
 from domicile.config import Settings
 from domicile.contents import Contents
+from domicile.context import fitted, said_in, way_of
+from domicile.conversation_store import ConversationStore
+from domicile.conversations import Conversations
 from domicile.db import Database
 from domicile.download import PARTIAL, Limiter, Partial, check_room, fetch, forget, needed, partials
-from domicile.engines import Awake, Engine, Launch
+from domicile.egress import Egress, about, offline
+from domicile.engines import Awake, Engine
 from domicile.engines.llama import sweep
-from domicile.errors import BadField, DomicileError, NoLog, NotAdoptable, OutsideRoots, PartialNotFound, StillBusy
+from domicile.errors import (
+    BadField,
+    BadName,
+    DomicileError,
+    ModelNotFound,
+    NoLog,
+    NotAdoptable,
+    OutsideRoots,
+    PartialNotFound,
+    StillBusy,
+    StillDownloading,
+)
 from domicile.jobs import Jobs, Kind, Limits, Policy, Progress
 from domicile.jobs.hands import Launcher, Takes
 from domicile.jobs.notices import Notices as JobNotices
 from domicile.jobs.sqlite_store import SqliteStore
 from domicile.jobs.store import Store
 from domicile.library import Library, free_bytes
+from domicile.live import Live, Metrics, Tally
 from domicile.outside import Places
+from domicile.runner import Limits as RunnerLimits
 from domicile.runner import Runner
+from domicile.selftest import failed, trial
 from domicile.sources import Sources, choose, elsewhere
 from domicile.sources.hub import Hub
-from domicile.types import Facts, FitReport, Installed, Job, ModelRef
+from domicile.targets import Targets
+from domicile.templates import Template, Templates, built_in, fingerprint
+from domicile.types import Facts, Installed, Job, Load, ModelRef, Terms, Ticket
 from domicile.updates import Updates
+from domicile.waking import Waker
 
 if TYPE_CHECKING:
     from domicile.adopt import Adoption
@@ -47,6 +71,10 @@ if TYPE_CHECKING:
     from domicile.custom import Customs
     from domicile.giving import Giving, Via
     from domicile.watch import Notices
+
+
+_NO_TERMS = Terms()
+_TEND_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +94,7 @@ class House:
         self,
         settings: Settings,
         database: Database,
+        egress: Egress,
         client: httpx2.AsyncClient,
         kinds: Mapping[str, Engine],
         *,
@@ -74,6 +103,7 @@ class House:
     ) -> None:
         self.settings = settings
         self.database = database
+        self.egress = egress
         self.library = Library(settings, database)
         self.contents = Contents(database)
         self._limiter = Limiter(settings.download_limit or None)
@@ -91,14 +121,29 @@ class House:
             takes=takes,
             launcher=launcher,
             free=lambda: free_bytes(settings),
-            tell=JobNotices(settings, lambda: self.lang).tell,
+            tell=JobNotices(settings, lambda: self.lang, egress).tell,
         )
-        self.runner = Runner(kinds, self.launch_of, settings.keep_alive)
-        self.hub = Hub(settings, client)
+        self.conversations = Conversations(ConversationStore(settings.conversations, settings.conversation_cache))
+        self.templates = Templates(settings.home / "cache" / "templates", self._facts_of, self._note_template)
+        kinds = {name: self.templates.guarding(self.conversations.keeping(e)) for name, e in kinds.items()}
+        self.metrics = Metrics()
+        self.tally = Tally()
+        self.waker = Waker(settings, database, lambda: self.adviser, self._log_path)
+        self.runner = Runner(
+            kinds,
+            self.waker.prepare,
+            RunnerLimits(settings.keep_alive, settings.models_memory, settings.queue, settings.queue_wait),
+            free=self.waker.free,
+            pinned=self.library.is_pinned,
+            tell=self._note_event,
+            before_sleep=self.tally.before_sleep,
+        )
+        self.live = Live(_load, self.runner.children, lambda: self.runner.waiting, self.tally)
+        self.hub = Hub(settings, client, offline=settings.offline)
+        self.away = Away(settings, Targets(database, settings.target_keys, settings.hub_token), egress, self._known)
         self.places = Places(database)
-        self.sources = Sources(settings, client, self.places, self.hub)
+        self.sources = Sources(settings, client, self.places, self.hub, egress)
         self.updates = Updates(settings, database, self.library, self.sources)
-        self._predicted: dict[str, tuple[FitReport, Facts]] = {}
         self.closing = asyncio.Event()
         """Set when the house begins to close: streams end by themselves."""
         self._client = client
@@ -129,7 +174,7 @@ class House:
         """The room that gives models to Ollama."""
         from domicile.giving import Giving
 
-        return Giving(self.settings, self.contents)
+        return Giving(self.settings, self.contents, self.egress)
 
     @cached_property
     def notices(self) -> Notices:
@@ -202,6 +247,8 @@ class House:
             arguments["name"] = name
         if folder is not None:
             arguments["folder"] = str(self._allowed(folder))
+        if self.egress.offline and not self.settings.offline:  # as this request alone wishes
+            arguments["offline"] = True
         return await self.jobs.start(
             "pull", str(ref), arguments, priority=priority, limit=limit, hours=hours, stay=stay
         )
@@ -231,6 +278,11 @@ class House:
         return place.resolve()
 
     async def _pull(self, arguments: Mapping[str, Any], progress: Progress) -> Mapping[str, object]:
+        shut = offline() if arguments.get("offline") else contextlib.nullcontext()
+        with about("download", model=arguments["model"]), shut:
+            return await self._fetch(arguments, progress)
+
+    async def _fetch(self, arguments: Mapping[str, Any], progress: Progress) -> Mapping[str, object]:
         ref, name = ModelRef.parse(arguments["model"]), arguments.get("name")
         folder = Path(arguments["folder"]) if arguments.get("folder") else None
         progress.step("resolve")
@@ -258,7 +310,15 @@ class House:
         entry = replace(entry, name=name) if name else entry
         model = await self.updates.entered(entry, ref, repository, variant, folder)
         verified = all(f.sha256 or f.git_sha1 for f in variant.files)
-        return {"name": model.name, "size_bytes": model.size_bytes, "verified": verified}
+        done = {"name": model.name, "size_bytes": model.size_bytes, "verified": verified}
+        return {**done, **await self._tried(model, progress)}
+
+    async def _tried(self, model: Installed, progress: Progress) -> Mapping[str, object]:
+        """The last step of a pull: try the model, if that disturbs nobody."""
+        if not self.settings.selftest:
+            return {}
+        progress.step("selftest")
+        return {"self_test": await self.selftest(model.name, gentle=True)}
 
     def _free(self, place: Path) -> int:
         """Room on the disk of a folder that need not exist yet."""
@@ -295,20 +355,183 @@ class House:
             raise StillBusy(name=said, reason="download") from busy
 
     @asynccontextmanager
-    async def session(self, name: str, keep_alive_s: float | None = None) -> AsyncIterator[tuple[Installed, Awake]]:
-        """A model of the library, awake while the context lasts."""
+    async def session(
+        self,
+        name: str,
+        keep_alive_s: float | None = None,
+        *,
+        terms: Terms = _NO_TERMS,
+        ticket: Ticket | None = None,
+        turn: bool = True,
+    ) -> AsyncIterator[tuple[Installed, Awake]]:
+        """A model of the library, awake and at our turn while the context lasts."""
         model = self.library.ready(name)
-        async with self.runner.session(model, keep_alive_s) as awake:
+        async with self.runner.session(model, keep_alive_s, terms=terms, ticket=ticket, turn=turn) as awake:
             yield model, awake
-            self._remember(model, awake)
+            self.waker.remember(model, awake)
         if model.source != "embedded":
             self.library.used(model.name)  # a commit takes milliseconds: the answer has left by now
 
     @asynccontextmanager
     async def answer(self, ask: Ask) -> AsyncIterator[Answer]:
-        """What a model says to a question. Leaving the context stops the generation."""
-        async with self.session(ask.model, ask.keep_alive_s) as (model, awake), awake.ask(ask.path, ask.body) as reply:
-            yield Answer(await checked(model.name, reply), model.name, "home")
+        """What a model says to a question, here or, where the person wants it, elsewhere. Leaving the context stops
+        the generation."""
+        async with self.away.answer(ask, self._answer_at_home) as answer:
+            yield answer
+
+    @asynccontextmanager
+    async def _answer_at_home(self, ask: Ask) -> AsyncIterator[Answer]:
+        began, outcome, name = time.monotonic(), "left", ""
+        try:
+            await self._is_here(ask.model)
+            async with self.session(ask.model, ask.keep_alive_s, terms=_terms(ask), ticket=ask.ticket) as (
+                model,
+                awake,
+            ):
+                name = model.name
+                kept = await fitted(awake.prompts, name, ask.path, ask.body, self._overflow_way(model, ask))
+                async with (
+                    self.conversations.around(awake, ask.path, kept.body),
+                    awake.ask(ask.path, kept.body) as reply,
+                ):
+                    known, notes = await checked(name, reply), self._notes(name)
+                    self.metrics.first_byte.see(time.monotonic() - began, name)
+                    if kept.dropped is not None:
+                        known = said_in(known, kept.dropped)
+                        notes = {**notes, "Context-Dropped": kept.dropped.header()}
+                    yield Answer(known, name, "home", notes)
+                    outcome = "ok" if known.status < 400 else str(known.status)
+        except DomicileError as trouble:
+            outcome, name = trouble.code, str(trouble.facts.get("name", name))
+            raise
+        finally:
+            self.metrics.requests.add(name, outcome)
+            if outcome == "ok":
+                self.metrics.seconds.see(time.monotonic() - began, name)
+
+    async def _is_here(self, name: str) -> None:
+        """Raises `StillDownloading` for a model on its way, `ModelNotFound` for one that nobody asked for."""
+        try:
+            self.library.get(name)
+        except ModelNotFound:
+            job = await self._download_of(name)
+            if job is None:
+                raise
+            raise StillDownloading(name=name, done=round(100 * (job.progress or 0.0)), job=job.id) from None
+
+    def _notes(self, name: str) -> Mapping[str, str]:
+        """What must be said of how a model was woken."""
+        note = self.runner.note_of(name)
+        if note is None:
+            return {}
+        return {"Settings": "; ".join(["safer", *(f"{key}={value}" for key, value in note.facts.items())])}
+
+    def _note_event(self, event: str, name: str, kind: str) -> None:
+        """What happened to a model, counted, and said in its log where a person would look for it."""
+        self.metrics.events.add(event, name, kind)
+        sentences = {"death": f"its child died ({kind})", "evicted": f"sent to sleep: {kind} needs the memory"}
+        if event == "wake" and kind:
+            sentences["wake"] = "woken on safer settings after a death"
+        if event in sentences:
+            with contextlib.suppress(OSError), self._log_path(name).open("a", encoding="utf-8") as log:
+                log.write(f"--- house: {sentences[event]} ---\n")
+
+    async def selftest(self, name: str, *, gentle: bool = False) -> dict[str, Any]:
+        """Try a model and keep the result. `gentle`: only if nobody has to sleep for it; None then says nothing."""
+        model = self.library.ready(name)
+        if not gentle:
+            await self.adviser.machine(measure=True)  # without it there is no promise to hold its speed against
+        try:
+            tuning, facts, _ = await self.waker.tuning(model, Terms(gentle=gentle))
+            async with self.session(model.name, terms=Terms(gentle=gentle)) as (_, awake):
+                result = (await trial(awake, facts, tuning.report.tokens_per_second)).public()
+        except DomicileError as trouble:
+            result = failed(trouble)
+        result["at"] = time.time()
+        self.library.tested(model.name, result)
+        return result
+
+    async def tend(self, every_s: float = _TEND_S) -> None:
+        """While the house is open: calibrate again, once nobody works, a machine that was calibrated amid work."""
+        while True:
+            await asyncio.sleep(every_s)
+            asked = "adviser" in self.__dict__  # nobody asked it anything: it has no doubts
+            if (
+                asked
+                and not any(p.busy or p.state != "awake" for p in self.runner.ps())
+                and await self.adviser.doubts()
+            ):
+                await self.adviser.machine(measure=True)
+
+    async def set_up(self, name: str, given: Mapping[str, object]) -> Installed:
+        """Keep settings for a model (`tunable.TUNABLE`); they hold from its next waking on, which is now if nobody
+        uses it."""
+        model = self.library.get(name)
+        self.waker.set(model.name, given)
+        self.runner.forgive(model.name)
+        with contextlib.suppress(StillBusy):
+            await self.runner.sleep(model.name)
+        return model
+
+    async def _facts_of(self, model: Installed) -> Facts:
+        return (await self.adviser.known(model.name)).facts
+
+    def _note_template(self, model: Installed, template: Template) -> None:
+        """Said in the model's log, where a person looks when its answers are odd."""
+        told = i18n.say(self.lang, f"template.refused.{template.reason}", problem=plain.line(template.problem))
+        said = i18n.say(self.lang, "template.replaced", built_in=template.built_in, reason=told)
+        path = self._log_path(model.name)
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8") as log:
+                log.write(f"--- {said}\n")
+
+    async def template_of(self, name: str, base: str | None = None) -> Mapping[str, object]:
+        """A model's chat template, judged, and who speaks the same way: models here that were made of the same one,
+        and the repository `base` on the Hub where one is named."""
+        model = self.library.ready(name)
+        own = await self.templates.of(model)
+        others: dict[str, str | None] = {}
+        for other in self.library.list():
+            if other.name != model.name and not other.missing and _kin(other) == _kin(model) is not None:
+                others[other.name] = (await self.templates.of(other)).fingerprint
+        if base is not None:
+            text = (await self.adviser.known(base)).facts.chat_template
+            others[base] = fingerprint(text) if text else None
+        compared = [{"name": n, "fingerprint": f, "same": f == own.fingerprint} for n, f in others.items()]
+        used = built_in(own.built_in or "chatml") if own.built_in or own.verdict == "none" else own.text
+        shown = {"text": own.text, "used_text": used, "example": own.shown}
+        return {"name": model.name, **own.public(), **shown, "compared": compared}
+
+    def _overflow_way(self, model: Installed, ask: Ask) -> str:
+        """What the caller wants of a prompt that is too long: said in the body, beside it, or by its settings or
+        everybody's."""
+        said = ask.data().get("context") if b'"context"' in ask.body else None
+        usual = self.waker.own(model.name).get("overflow", self.settings.context_overflow)
+        return way_of(said if said is not None else ask.said.get("context"), usual)
+
+    async def _known(self, name: str) -> None:
+        """Is this a model of ours, or one that is on its way here? Raises `ModelNotFound`."""
+        try:
+            self.library.get(name)
+        except ModelNotFound:
+            if await self._download_of(name) is None:
+                raise
+
+    async def _download_of(self, name: str) -> Job | None:
+        """The download under way that brings a model."""
+        try:
+            asked = ModelRef.parse(name)
+        except BadName:
+            return None
+        for job in await self.jobs.list():
+            coming = ModelRef.parse(job.model) if job.kind == "pull" and not job.over else None
+            if coming is None or (coming.kind, coming.name.lower()) != (asked.kind, asked.name.lower()):
+                continue
+            choices = {(r.quantisation or r.path or "").lower() for r in (asked, coming)} - {""}
+            if len(choices) < 2:
+                return job
+        return None
 
     async def remove(self, name: str, *, force: bool = False, also_files: bool = False) -> tuple[Installed, int]:
         """Put it to sleep, then forget it. Returns what it was, and the bytes freed.
@@ -318,7 +541,10 @@ class House:
         model = self.library.removable(name)
         await self.runner.sleep(model.name, force=force)
         also = self.adoption.leavings(model) if also_files else []
-        return model, self.library.remove(model.name, also)
+        freed = self.library.remove(model.name, also)
+        await self.conversations.clear(model.name)
+        self.waker.forget(model.name)
+        return model, freed
 
     async def adopt(self, wanted: Mapping[str, object]) -> Job:
         """Take in what other tools have: `{"models": [id, ...]}`, `{"path": absolute}` or `{"all": true}`."""
@@ -374,29 +600,6 @@ class House:
     def _log_path(self, name: str) -> Path:
         return self.settings.logs / ("".join(c if c.isalnum() or c in "._-" else "-" for c in name) + ".log")
 
-    async def launch_of(self, model: Installed) -> Launch:
-        """The settings a model is woken with: what was predicted is what is launched."""
-        from domicile.hardware.calibrate import threads_for
-
-        plan, report, facts = await self.adviser.launch(model)
-        self._predicted[model.name] = (report, facts)
-        machine = await self.adviser.machine()
-        return Launch(
-            model=model,
-            plan=plan,
-            threads=self.settings.threads or threads_for(machine),
-            memory_bytes=self.settings.engine_memory or int((machine.ram_available_bytes or 1 << 40) * 0.9),
-            deadline_s=self.settings.wake_timeout,
-            log=self._log_path(model.name),
-        )
-
-    def _remember(self, model: Installed, awake: Awake) -> None:
-        """After a model's first answer since it woke: what it really takes, beside what was predicted."""
-        predicted = self._predicted.pop(model.name, None)
-        actual, rate = awake.resident_bytes(), awake.tokens_per_second()
-        if predicted is not None and actual is not None:
-            self.adviser.remember(model, predicted[1], predicted[0], actual, rate)
-
     async def doctor(self) -> list[Check]:
         """What is well and what is not, each with what to do."""
         machine = await self.adviser.machine()
@@ -423,7 +626,8 @@ class House:
             async with self.session("graine") as (_, awake), awake.ask("/v1/chat/completions", body) as reply:
                 async for _ in reply.body:
                     pass
-                return Check("engine", reply.status == 200, {"engine": "llama"})
+                sealed = getattr(awake, "sealed", None) or "?"
+                return Check("engine", reply.status == 200, {"engine": "llama", "sealed": sealed})
         except DomicileError as error:
             return Check("engine", False, {"engine": "llama"}, error)
 
@@ -448,27 +652,44 @@ async def open_house(
     sweep()
     database = Database(settings.database)
     timeout = httpx2.Timeout(settings.read_timeout, connect=settings.connect_timeout)
+    egress = Egress(database, offline=settings.offline)
     try:
-        async with httpx2.AsyncClient(timeout=timeout, follow_redirects=True, max_redirects=5) as client:
+        async with egress.client("hub", timeout=timeout, follow_redirects=True, max_redirects=5) as client:
             queue = await _queue(settings, takes) if settings.redis_url else None
             engines_here = engines.installed() if kinds is None else kinds
-            house = House(settings, database, client, engines_here, takes=takes, queue=queue)
+            house = House(settings, database, egress, client, engines_here, takes=takes, queue=queue)
             if database.set_aside is not None:
                 sentence = i18n.say(house.lang, "house.set_aside", path=database.set_aside, n=len(house.library.list()))
                 print(sentence, file=sys.stderr)
             elif house.library.rebuilt:
                 print(i18n.say(house.lang, "house.rebuilt", n=house.library.rebuilt), file=sys.stderr)
+            tending = asyncio.create_task(house.tend(), name="tend the house")
             try:
                 if takes == "all":
                     house.jobs.open()
                 yield house
             finally:
+                tending.cancel()
                 house.closing.set()
+                await house.live.close()
                 await house.jobs.close()
                 await house.runner.close()
                 await house.sources.close()
     finally:
+        await egress.aclose()
         database.close()
+
+
+def _load() -> Load:
+    from domicile import hardware
+
+    return hardware.load()
+
+
+def _terms(ask: Ask) -> Terms:
+    """What a request asks of the waking: `num_ctx`, a number of tokens; anything else there is not for us."""
+    said = ask.said.get("num_ctx", "")
+    return Terms(context=int(said)) if said.isdigit() and 0 < len(said) < 9 and int(said) else _NO_TERMS
 
 
 async def _queue(settings: Settings, takes: Takes) -> tuple[Store, Launcher | None]:
@@ -478,3 +699,10 @@ async def _queue(settings: Settings, takes: Takes) -> tuple[Store, Launcher | No
 
     store = await RedisStore.connect(settings.redis_url, prefix_of(settings.home))
     return store, None if takes == "none" else RqLauncher(settings.redis_url, prefix_of(settings.home))
+
+
+def _kin(model: Installed) -> str | None:
+    """What its repository was made of, by its name: quantised copies are called after the model they come from."""
+    if model.repository is None:
+        return None
+    return re.sub(r"[-_.](gguf|imatrix|i1|qat)$", "", model.repository.split("/")[-1].lower())

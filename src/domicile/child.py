@@ -10,10 +10,12 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import anyio
@@ -63,15 +65,16 @@ async def run(
     deadline_s: float,
     quiet_s: float = math.inf,
     enough: Callable[[bytes], bool] | None = None,
+    given: bytes = b"",
 ) -> Ended:
     """Run `python -m module arguments` to its end, or kill it: at the deadline, once what it said is
     `enough`, or after `quiet_s` without a word (from its first word on: a busy machine may take seconds to
-    start it). Always reaped; never raises for what the child does."""
+    start it). `given` is what it reads on its standard input. Always reaped; never raises for what the child does."""
     said = bytearray()
     try:
         process = await anyio.open_process(
             [sys.executable, "-m", module, *arguments],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if given else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=environment(),
@@ -82,6 +85,10 @@ async def run(
     how: Literal["itself", "enough", "quiet", "deadline"] = "deadline"
     try:
         with anyio.move_on_after(deadline_s):
+            if process.stdin is not None:
+                with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+                    await process.stdin.send(given)
+                    await process.stdin.aclose()
             how = await _listen(process, said, quiet_s, enough)
             if how == "itself":
                 await process.wait()
@@ -110,6 +117,19 @@ async def _listen(
         del said[:-_OUTPUT_LIMIT]
         if enough is not None and enough(bytes(said)):
             return "enough"
+
+
+def memory_kills(root: Path = Path("/")) -> int | None:
+    """How often the system has killed a program for want of memory, here or in our own group; None where it does not
+    say. One more since a child was started, and the child killed: that is what it died of."""
+    found = []
+    for pattern in ("proc/vmstat", "sys/fs/cgroup/memory.events", "sys/fs/cgroup/memory/memory.oom_control"):
+        try:
+            text = (root / pattern).read_text("ascii", "replace")
+        except OSError:
+            continue
+        found += [int(count) for count in re.findall(r"^oom_kill (\d{1,18})$", text, re.MULTILINE)]
+    return sum(found) if found else None
 
 
 def limit_memory(size_bytes: int) -> bool:

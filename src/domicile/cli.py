@@ -7,6 +7,7 @@ house itself, 9 a malformed file, 10 it does not fit, 130 interrupted.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -15,14 +16,26 @@ from typing import Any
 import click
 
 from domicile import __version__, i18n
-from domicile.commands import custom, discover, house, jobs, models, origins, search, sharing, talking
+from domicile.commands import (
+    away,
+    custom,
+    discover,
+    house,
+    jobs,
+    kept,
+    models,
+    origins,
+    search,
+    sharing,
+    talking,
+)
 from domicile.config import load
 from domicile.errors import BadField, DomicileError
 from domicile.grammar import COMMANDS, Desk, Work, argument, command, explain
 from domicile.output import Output
 
 INTERRUPTED = 130
-ORDER = (talking, models, jobs, origins, custom, sharing, search, discover, house)
+ORDER = (talking, models, jobs, origins, custom, sharing, search, discover, away, kept, house)
 """The rooms of the command line, in the order of its help."""
 
 
@@ -75,6 +88,7 @@ def _common(lang: str) -> list[click.Parameter]:
         _option("--lang", lang, _note("lang"), type=click.Choice(i18n.LANGUAGES)),
         _option("--json", lang, _note("json"), is_flag=True),
         _option("--quiet", lang, _note("quiet"), "-q", is_flag=True),
+        _option("--offline", lang, _note("offline"), is_flag=True),
     ]
 
 
@@ -103,10 +117,16 @@ def _caller(work: Work) -> Callable[..., None]:
     def call(context: click.Context, /, **values: Any) -> None:
         said = context.find_object(dict) or {}
         output = Output(said.get("lang") or _language([]), bool(said.get("json")), bool(said.get("quiet")))
+        desk = Desk(output, {"offline": True} if said.get("offline") else {})
         import asyncio
 
+        with contextlib.suppress(DomicileError):  # settings that cannot be read: the command says so
+            if desk.settings.offline:
+                from domicile.egress import shut_process
+
+                shut_process()
         try:
-            asyncio.run(_guarded(work, Desk(output), values))
+            asyncio.run(_guarded(work, desk, values))
         except KeyboardInterrupt:
             raise SystemExit(INTERRUPTED) from None
 

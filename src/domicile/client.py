@@ -44,7 +44,7 @@ async def connect(settings: Settings, lang: str) -> AsyncIterator[Client]:
     """A client of the house that is open on this home, or of one opened here for as long as the context lasts."""
     plate = doorplate.read(settings)
     if plate is not None:
-        async with at(plate.url, plate.key, lang) as client:
+        async with at(plate.url, plate.key, lang, offline=settings.offline) as client:
             yield client
         return
     async with open_house(settings) as house:
@@ -57,9 +57,11 @@ async def connect(settings: Settings, lang: str) -> AsyncIterator[Client]:
 
 
 @asynccontextmanager
-async def at(url: str, key: str, lang: str) -> AsyncIterator[Client]:
-    """A client of the house at an address."""
+async def at(url: str, key: str, lang: str, *, offline: bool = False) -> AsyncIterator[Client]:
+    """A client of the house at an address. `offline`: whatever it asks, the house asks nobody else for it."""
     headers = {"Accept-Language": lang, "Authorization": f"Bearer {key}"}
+    if offline:
+        headers["X-Domicile-Offline"] = "1"
     async with httpx2.AsyncClient(base_url=url, headers=headers, timeout=_TIMEOUT, trust_env=False) as http:
         yield Client(http, url)
 
@@ -76,6 +78,9 @@ class Client:
 
     async def post(self, path: str, body: Mapping[str, Any] | None = None, /, **query: str) -> dict[str, Any]:
         return await self._ask("POST", path, query, body or {})
+
+    async def patch(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        return await self._ask("PATCH", path, {}, body)
 
     async def delete(self, path: str, /, **query: str) -> dict[str, Any]:
         return await self._ask("DELETE", path, query)
@@ -113,6 +118,15 @@ class Client:
             except httpx2.TransportError as trouble:
                 raise HouseSilent(url=self.url, problem=type(trouble).__name__) from trouble
             await asyncio.sleep(0.5)  # the house closed the stream before the end: it may be closing
+
+    async def events(self, path: str, **query: str) -> AsyncIterator[dict[str, Any]]:
+        """The events of a stream as they come, until the house closes it."""
+        try:
+            async with self._stream("GET", path, query) as answer:
+                async for _, data in _events(answer):
+                    yield data
+        except httpx2.TransportError as trouble:
+            raise HouseSilent(url=self.url, problem=type(trouble).__name__) from trouble
 
     async def chat(self, body: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
         """The chunks of a streamed chat, in OpenAI's shape."""

@@ -37,6 +37,32 @@ def _port(value: object) -> int:
     return number
 
 
+def _flag(value: object) -> bool:
+    said = str(value).strip().lower()
+    if said not in {"1", "0", "true", "false", "yes", "no", "on", "off"}:
+        raise ValueError(value)
+    return said in {"1", "true", "yes", "on"}
+
+
+def _strategy(value: object) -> str:
+    said = str(value).strip().lower()
+    if said not in STRATEGIES:
+        raise ValueError(value)
+    return said
+
+
+STRATEGIES = ("home", "home-then-away", "away")
+"""Who answers: this machine alone; a target when this machine cannot; a target."""
+
+
+def _overflow(value: object) -> str:
+    """What becomes of a prompt that is longer than the context, unless the caller says otherwise."""
+    said = str(value).strip().lower()
+    if said not in {"refuse", "trim"}:
+        raise ValueError(value)
+    return said
+
+
 def _names(value: object) -> tuple[str, ...]:
     items = value if isinstance(value, (list, tuple)) else str(value).split(",")
     return tuple(str(item).strip() for item in items if str(item).strip())
@@ -46,13 +72,6 @@ def _folders(value: object) -> tuple[str, ...]:
     """A list, or one text whose parts stand between the system's separators (`:`, on Windows `;`)."""
     items = value if isinstance(value, (list, tuple)) else str(value).split(os.pathsep)
     return tuple(str(item).strip() for item in items if str(item).strip())
-
-
-def _flag(value: object) -> bool:
-    said = str(value).strip().lower()
-    if said not in {"1", "0", "true", "false", "yes", "no", "on", "off"}:
-        raise ValueError(value)
-    return said in {"1", "true", "yes", "on"}
 
 
 def seconds(value: object) -> float:
@@ -177,9 +196,16 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("keep_alive", "DOMICILE_KEEP_ALIVE", 300.0, seconds),
     Setting("wake_timeout", "DOMICILE_WAKE_TIMEOUT", 300.0, seconds),
     Setting("context", "DOMICILE_CONTEXT", 8192, _count),
-    Setting("slots", "DOMICILE_SLOTS", 1, _count),
+    Setting("context_overflow", "DOMICILE_CONTEXT_OVERFLOW", "refuse", _overflow),
+    Setting("conversation_cache", "DOMICILE_CONVERSATION_CACHE", 4 * 2**30, byte_count),
+    Setting("slots", "DOMICILE_SLOTS", 0, _count),
     Setting("threads", "DOMICILE_THREADS", 0, _count),
     Setting("engine_memory", "DOMICILE_ENGINE_MEMORY", 0, byte_count),
+    Setting("models_memory", "DOMICILE_MODELS_MEMORY", 0, byte_count),
+    Setting("queue", "DOMICILE_QUEUE", 512, _count),
+    Setting("queue_wait", "DOMICILE_QUEUE_WAIT", 300.0, seconds),
+    Setting("answer_limit", "DOMICILE_ANSWER_LIMIT", 600.0, seconds),
+    Setting("selftest", "DOMICILE_SELFTEST", True, _flag),
     Setting("hub", "HF_ENDPOINT", "https://huggingface.co"),
     Setting("hub_token", "HF_TOKEN", "", secret=True),
     Setting("ollama_registry", "DOMICILE_OLLAMA_REGISTRY", "https://registry.ollama.ai"),
@@ -194,6 +220,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("ollama_host", "OLLAMA_HOST", "127.0.0.1:11434"),
     Setting("ollama_elsewhere", "DOMICILE_OLLAMA_ELSEWHERE", False, _flag),
     Setting("llama_cache", "LLAMA_CACHE", ""),
+    Setting("offline", "DOMICILE_OFFLINE", False, _flag),
+    Setting("strategy", "DOMICILE_STRATEGY", "home", _strategy),
+    Setting("first_token", "DOMICILE_FIRST_TOKEN", 60.0, seconds),
     Setting("body_limit", "DOMICILE_BODY_LIMIT", 32 * 2**20, byte_count),
     Setting("downloads", "DOMICILE_DOWNLOADS", 3, _count),
     Setting("download_limit", "DOMICILE_DOWNLOAD_LIMIT", 0, rate),
@@ -218,9 +247,16 @@ class Settings:
     keep_alive: float
     wake_timeout: float
     context: int
+    context_overflow: str
+    conversation_cache: int
     slots: int
     threads: int
     engine_memory: int
+    models_memory: int
+    queue: int
+    queue_wait: float
+    answer_limit: float
+    selftest: bool
     hub: str
     hub_token: str
     ollama_registry: str
@@ -235,6 +271,9 @@ class Settings:
     ollama_host: str
     ollama_elsewhere: bool
     llama_cache: str
+    offline: bool
+    strategy: str
+    first_token: float
     body_limit: int
     downloads: int
     download_limit: int
@@ -252,8 +291,18 @@ class Settings:
         return self.home / "logs"
 
     @property
+    def conversations(self) -> Path:
+        """States of conversations: what models have read, so that going on does not read it again."""
+        return self.home / "conversations"
+
+    @property
     def database(self) -> Path:
         return self.home / "domicile.db"
+
+    @property
+    def target_keys(self) -> Path:
+        """The keys of targets, for the owner of the house alone (0600)."""
+        return self.home / "target_keys.json"
 
     @property
     def doorplate(self) -> Path:

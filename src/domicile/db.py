@@ -132,6 +132,44 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     CREATE INDEX events_of_job ON job_events (job, number);
     """,
+    """
+    CREATE TABLE egress (              -- every exchange with the world outside, see egress.py
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        at REAL NOT NULL,
+        ended_at REAL,                 -- NULL: under way, or the house was killed
+        connection TEXT,               -- exchanges on one connection share it
+        host TEXT NOT NULL,
+        port INTEGER NOT NULL,
+        address TEXT,                  -- NULL: no connection came about
+        via TEXT,                      -- the proxy, where there is one
+        purpose TEXT NOT NULL,
+        model TEXT,
+        job TEXT,
+        request TEXT NOT NULL,
+        status INTEGER,
+        error TEXT,
+        bytes_up INTEGER NOT NULL DEFAULT 0,
+        bytes_down INTEGER NOT NULL DEFAULT 0
+    ) STRICT;
+    CREATE TABLE targets (             -- who else may answer, see targets.py (their keys are in a file of their own)
+        name TEXT PRIMARY KEY,
+        kind TEXT NOT NULL,
+        url TEXT NOT NULL,
+        position INTEGER NOT NULL,
+        timeout_s REAL NOT NULL,
+        models TEXT NOT NULL,          -- JSON: our name of a model, and theirs
+        consented_at REAL,
+        reach TEXT,                    -- here, network or internet, as it was at the consent
+        addresses TEXT NOT NULL        -- JSON list: where it was then
+    ) STRICT;
+    """,
+    """
+    ALTER TABLE runs ADD COLUMN launch TEXT;       -- what decides the memory: context, slots, KV, batch, layers
+    CREATE TABLE tuned (                           -- settings a person chose for one model, JSON by name
+        model TEXT PRIMARY KEY,
+        settings TEXT NOT NULL
+    ) STRICT;
+    """,
 )
 
 

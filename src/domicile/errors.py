@@ -12,6 +12,7 @@ An error knows its code, its HTTP status, the exit status of the command line an
     │   └── BodyTooLarge          413
     ├── NotFound                  404
     │   ├── ModelNotFound  JobNotFound  RouteNotFound  NoLog  CardNotFound  PartialNotFound
+    │   ├── TargetNotFound
     │   ├── RepositoryNotFound  RevisionNotFound  FileNotOnHub  NoSuchVariant  NothingToRun
     │   ├── NotAdoptable  NotInOllama  NoSuchAlias
     │   ├── CustomNotFound             no custom model of that id (standard ones are not removed by this door)
@@ -22,10 +23,15 @@ An error knows its code, its HTTP status, the exit status of the command line an
     │   ├── NameTaken  Pinned     409
     │   ├── PlaceRefused               an address of this machine or of a private network, or without https
     │   ├── OutsideRoots               a folder that nobody has allowed downloads to go to
+    │   ├── NoConsent                  a target that nobody has consented to (yet, or for where it is now)
+    │   ├── NoTarget                   an answer from elsewhere was asked for, and nobody elsewhere may give it
     │   └── KeyRequired           401
     ├── SourceTrouble             502  the place models come from
     │   ├── HubUnreachable  HubAnswer
     │   ├── HubBusy               503
+    │   ├── Offline               503  the door is shut: nothing was sent
+    │   ├── TargetSilent               a target that does not answer, or breaks off
+    │   ├── TargetSaid                 a target that refuses, or answers what cannot be used
     │   ├── TokenRefused          401
     │   ├── Gated                 403
     │   ├── OllamaSilent  OllamaSaid   a running Ollama
@@ -45,7 +51,11 @@ An error knows its code, its HTTP status, the exit status of the command line an
     │   ├── EngineMissing         501
     │   ├── BadModelFile          422
     │   ├── OutOfMemory           503
+    │   ├── StillDownloading      503
+    │   ├── NobodyAnswers         503  not here, and none of the targets either
     │   ├── EngineDied            502
+    │   ├── FirstTokenLate        504
+    │   ├── EngineUnwell          503  it died too often: it rests before it is tried again
     │   └── WakeTimeout           504
     └── HouseTrouble              500
         ├── PortTaken  AlreadyOpen  HouseSilent  Bug
@@ -54,6 +64,9 @@ An error knows its code, its HTTP status, the exit status of the command line an
         ├── MethodRefused         405
         ├── SlowRequest           408
         ├── StillBusy             409
+        ├── QueueFull             429  too many wait already
+        ├── WaitedTooLong         503  no turn came in time
+        ├── AnswerTooLong         504  an answer went on for longer than any may
         └── ShuttingDown          503
 """
 
@@ -133,6 +146,9 @@ class ModelNotFound(NotFound): ...
 class JobNotFound(NotFound): ...
 
 
+class TargetNotFound(NotFound): ...
+
+
 class RouteNotFound(NotFound): ...
 
 
@@ -204,6 +220,12 @@ class PlaceRefused(Refused): ...
 class OutsideRoots(Refused): ...
 
 
+class NoConsent(Refused): ...
+
+
+class NoTarget(Refused): ...
+
+
 class KeyRequired(Refused):
     status = 401
 
@@ -221,6 +243,16 @@ class HubAnswer(SourceTrouble): ...
 
 class HubBusy(SourceTrouble):
     status = 503
+
+
+class Offline(SourceTrouble):
+    status = 503
+
+
+class TargetSilent(SourceTrouble): ...
+
+
+class TargetSaid(SourceTrouble): ...
 
 
 class TokenRefused(SourceTrouble):
@@ -295,8 +327,24 @@ class OutOfMemory(EngineTrouble):
     status = 503
 
 
+class StillDownloading(EngineTrouble):
+    status = 503
+
+
+class NobodyAnswers(EngineTrouble):
+    status = 503
+
+
 class EngineDied(EngineTrouble):
     status = 502
+
+
+class FirstTokenLate(EngineTrouble):
+    status = 504
+
+
+class EngineUnwell(EngineTrouble):
+    status = 503
 
 
 class WakeTimeout(EngineTrouble):
@@ -336,6 +384,18 @@ class SlowRequest(HouseTrouble):
 
 class StillBusy(HouseTrouble):
     status = 409
+
+
+class QueueFull(HouseTrouble):
+    status = 429
+
+
+class WaitedTooLong(HouseTrouble):
+    status = 503
+
+
+class AnswerTooLong(HouseTrouble):
+    status = 504
 
 
 class ShuttingDown(HouseTrouble):

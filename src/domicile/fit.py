@@ -36,6 +36,8 @@ TIGHT = 0.9
 
 def ram_room(hardware: Hardware) -> int | None:
     """Bytes of memory a model may take now: what is available less what the system keeps."""
+    if hardware.room_bytes is not None:
+        return max(0, hardware.room_bytes)
     if hardware.ram_available_bytes is None:
         return None
     reserve = max(RAM_RESERVE_BYTES, (hardware.ram_bytes or 0) // 10)

@@ -20,11 +20,14 @@ import httpx2
 
 from domicile import __version__
 from domicile.db import Database
+from domicile.egress import Egress, Way
 from domicile.errors import BadField, DomicileError, HubAnswer, HubBusy, HubUnreachable, PlaceRefused
+from domicile.threaded import Count, Twin
 
 ANSWER_LIMIT = 32 * 2**20
 ANSWER_S = 30.0
 REDIRECTS = 5
+PURPOSE = "url"
 _PORTS = {"http": 80, "https": 443}
 _PLACE = re.compile(r"(?:\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,253}):[0-9]{1,5}")
 _KEY = "places"
@@ -127,20 +130,21 @@ def _key(url: httpx2.URL) -> str:
 
 
 class Guarded(httpx2.AsyncBaseTransport):
-    """A transport for addresses that came from outside. `allowed` are the person's places."""
+    """A transport for addresses that came from outside, through the door. `allowed` are the person's places."""
 
-    def __init__(self, allowed: Callable[[], Collection[str]], resolve: Resolve = _resolve) -> None:
+    def __init__(self, egress: Egress, allowed: Callable[[], Collection[str]], resolve: Resolve = _resolve) -> None:
         self.allowed = allowed
-        self._resolve = resolve
-        self._inner: dict[str, httpx2.AsyncHTTPTransport] = {}
+        self._egress, self._resolve = egress, resolve
+        self._inner: dict[str, Way] = {}
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        self._egress.ask_leave(request.url, PURPOSE)
         addresses = await asyncio.to_thread(look_at, request.url, self.allowed(), self._resolve)
         trouble: httpx2.ConnectError | None = None
         for address in addresses:
             key = _key(request.url)
             if key not in self._inner:
-                self._inner[key] = httpx2.AsyncHTTPTransport()
+                self._inner[key] = self._egress.transport(PURPOSE, proxies=False)
             try:
                 return await self._inner[key].handle_async_request(_pinned(request, address))
             except httpx2.ConnectError as failed:
@@ -155,16 +159,20 @@ class Guarded(httpx2.AsyncBaseTransport):
 class _GuardedThreads(httpx2.BaseTransport):
     """The same, for a client that is used in threads."""
 
-    def __init__(self, allowed: Collection[str], limits: httpx2.Limits) -> None:
-        self._allowed, self._limits = frozenset(allowed), limits
-        self._inner: dict[str, httpx2.HTTPTransport] = {}
+    def __init__(self, twin: Twin, allowed: Collection[str]) -> None:
+        self._twin, self._allowed = twin, frozenset(allowed)
+        self._inner: dict[str, Twin] = {}
+
+    def begin(self, request: httpx2.Request) -> Count:
+        return self._twin.begin(request)
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        self._twin.ask_leave(request.url)
         trouble: httpx2.ConnectError | None = None
         for address in look_at(request.url, self._allowed):
             key = _key(request.url)
             if key not in self._inner:
-                self._inner[key] = httpx2.HTTPTransport(limits=self._limits)
+                self._inner[key] = self._twin.another()
             try:
                 return self._inner[key].handle_request(_pinned(request, address))
             except httpx2.ConnectError as failed:
@@ -179,13 +187,14 @@ class _GuardedThreads(httpx2.BaseTransport):
 class GuardedClient(httpx2.AsyncClient):
     """The client for addresses that came from outside: no redirect is followed by itself, no proxy is asked."""
 
-    def __init__(self, allowed: Callable[[], Collection[str]], timeout: httpx2.Timeout) -> None:
-        super().__init__(transport=Guarded(allowed), timeout=timeout, follow_redirects=False, trust_env=False)
-        self._places = allowed
+    def __init__(self, egress: Egress, allowed: Callable[[], Collection[str]], timeout: httpx2.Timeout) -> None:
+        super().__init__(transport=Guarded(egress, allowed), timeout=timeout, follow_redirects=False, trust_env=False)
+        self._places, self._way = allowed, egress.transport(PURPOSE, proxies=False)
 
-    def for_threads(self, limits: httpx2.Limits) -> httpx2.Client:
-        """The same guard for a downloader that works in threads, with the places that are allowed now."""
-        guard = _GuardedThreads(self._places(), limits)
+    def for_threads(self) -> httpx2.Client:
+        """The same guard for a downloader that works in threads, with the places that are allowed now. Call it on the
+        loop of the house."""
+        guard = _GuardedThreads(Twin(self._way), self._places())
         return httpx2.Client(transport=guard, timeout=self.timeout, follow_redirects=False, trust_env=False)
 
 

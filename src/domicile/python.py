@@ -196,6 +196,40 @@ class Domicile:
         result: dict[str, Any] = self._followed(self._client.post(of_model(model, "export"), wanted))["result"]
         return result
 
+    # -- what leaves this machine --
+
+    def egress(self, since: str | float | None = None, limit: int | None = None) -> dict[str, Any]:
+        """What has left, newest first, and the totals; `since` is a date, seconds since 1970, or `"2h"` ago."""
+        return self._wait(self._client.get("/domicile/egress", **_query(since=since, limit=limit)))
+
+    def targets(self) -> list[dict[str, Any]]:
+        """Who else may answer, in order."""
+        found: list[dict[str, Any]] = self._wait(self._client.get("/domicile/targets"))["targets"]
+        return found
+
+    def add_target(self, name: str, url: str | None = None, **more: Any) -> dict[str, Any]:
+        """Enter a target (`key=`, `models={"ours": "theirs"}`, `timeout=`); nothing is sent there before `consent`."""
+        body = {"name": name, "url": url, **more}
+        return self._wait(self._client.post("/domicile/targets", {k: v for k, v in body.items() if v is not None}))
+
+    def consent(self, name: str, given: bool = True) -> dict[str, Any]:
+        """Your consent that conversations may go to this target, for where it is now; False withdraws it."""
+        return self._wait(self._client.post(f"/domicile/targets/{name}/consent", {"consent": given}))
+
+    def test_target(self, name: str) -> dict[str, Any]:
+        """Which models a target has, and how long it took to say so."""
+        return self._wait(self._client.post(f"/domicile/targets/{name}/test"))
+
+    def order_targets(self, *names: str) -> list[dict[str, Any]]:
+        """Put targets first, in this order."""
+        body = {"names": list(names)}
+        found: list[dict[str, Any]] = self._wait(self._client.post("/domicile/targets/order", body))["targets"]
+        return found
+
+    def remove_target(self, name: str) -> dict[str, Any]:
+        """Forget a target, its consent and its key."""
+        return self._wait(self._client.delete(f"/domicile/targets/{name}"))
+
     def jobs(self) -> list[dict[str, Any]]:
         """Downloads that wait, run or are paused, and the last ones that ended."""
         found: list[dict[str, Any]] = self._wait(self._client.get("/domicile/jobs"))["jobs"]

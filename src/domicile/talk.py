@@ -31,6 +31,7 @@ class Talk:
         self._system = system
         self._options = options
         self._messages: list[Message] = []
+        self._served_by = "home"
         self._clear()
 
     def _clear(self) -> None:
@@ -48,6 +49,7 @@ class Talk:
                 {
                     "model": self._model,
                     "answer": text,
+                    "served_by": last.get("served_by", "home"),
                     **{k: last[k] for k in ("usage", "timings") if k in last},
                 }
             )
@@ -105,6 +107,7 @@ class Talk:
     async def _write(self, written: list[str]) -> None:
         thinking = False
         async for chunk in self._chunks():
+            self._say_who(chunk)
             if reasoning := _text(chunk, "reasoning_content"):
                 thinking = self._write_aside(reasoning, thinking)
             if text := _text(chunk):
@@ -114,6 +117,14 @@ class Talk:
                 written.append(text)
                 print(clean(text), end="", flush=True)
         print()
+
+    def _say_who(self, chunk: Mapping[str, Any]) -> None:
+        """Another than this house answers: said once for each change."""
+        who = str(chunk.get("served_by") or "home")
+        if who != self._served_by:
+            key = "talk.back_home" if who == "home" else "talk.served_by"
+            self._output.tell(self._output.say(key, name=who))
+            self._served_by = who
 
     def _write_aside(self, text: str, begun: bool) -> bool:
         """A model's thinking is talk, not the answer: on a terminal it is shown, dimmed, elsewhere it is not."""

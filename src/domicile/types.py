@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -574,6 +574,8 @@ class Facts:
     tokenizer_bytes: int | None = None
     """Bytes of the tokenizer's arrays in the header."""
     chat_template: str | None = None
+    chat_templates: Mapping[str, str | None] = field(default_factory=dict)
+    """Every template of a GGUF by its name (`default`, `tool_use` ...); None for one beyond a mebibyte."""
     licence: str | None = None
     tensors: tuple[Tensor, ...] = ()
     n_tensors: int | None = None
@@ -653,6 +655,9 @@ class Hardware:
     """One for each thing that could not be read, and why."""
     why: Mapping[str, Reason] = field(default_factory=dict)
     """Field to where it was read."""
+    room_bytes: int | None = None
+    """What one more model may take of the memory, where somebody counts it (the runner); None: what is available,
+    less what is left to the system."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -720,6 +725,10 @@ class FitReport:
     go back in one (recurrent layers, sliding windows)."""
 
 
+Speculation = Literal["off", "ngram", "draft"]
+"""Who guesses the next tokens ahead of the model: nobody, the text so far, or a smaller model."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How to start the engine so that it uses what was predicted. Sizes in bytes, contexts in tokens."""
@@ -737,3 +746,52 @@ class Plan:
     """Share of the offloaded layers for each GPU of the machine; empty for one or none."""
     cache_ram_bytes: int
     checkpoints: int
+    mmap: bool = False
+    """Map the weights instead of reading them."""
+    speculation: Speculation = "off"
+    ngram: tuple[int, int] = (4, 16)
+    """How many tokens must repeat before a guess, and how many are guessed."""
+    draft: str | None = None
+    """The file of the small model that guesses ahead."""
+
+    @property
+    def label(self) -> str:
+        """Everything in it that decides the memory, in a word: two launches of one label take as much."""
+        kind = f"{self.type_k}-{self.type_v}" + ("-flash" if self.flash_attention else "")
+        shape = f"{self.n_ctx}/{self.n_parallel}-{self.n_ubatch}-{kind}-gpu{self.gpu_layers}"
+        return f"{shape}-{self.speculation}" + ("-mmap" if self.mmap else "")
+
+    @property
+    def context(self) -> int:
+        """Tokens of one conversation."""
+        return self.n_ctx // max(1, self.n_parallel)
+
+
+Death = Literal["memory", "file", "fault", "killed", "slow", "stopped"]
+"""Why a child ended: too little memory, a file it cannot use, a crash, a signal from outside, a deadline, us."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a model shall be woken this time, beyond its settings."""
+
+    context: int | None = None
+    """Tokens of one conversation that a request asks for; less than what it is awake with changes nothing."""
+    careful: Death | None = None
+    """What its last child died of: the settings are chosen safer."""
+    gentle: bool = False
+    """Neither wait for memory nor send anybody to sleep: rather not wake at all."""
+
+
+class Ticket:
+    """A place in the queue, for whoever waits to look at."""
+
+    def __init__(self) -> None:
+        self.ahead: Callable[[], int] | None = None
+        """Requests that come first; None while not waiting."""
+        self.began: float | None = None
+        """When the turn came, by the monotonic clock."""
+
+    def position(self) -> int | None:
+        """1 is next; None when not waiting."""
+        return None if self.ahead is None else self.ahead() + 1

@@ -10,7 +10,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from domicile.engines import Awake, Launch, Reply
+from domicile.engines import Awake, Counts, Launch, Prompts, Reply
 from domicile.errors import DomicileError, EngineDied
 from domicile.types import Plan
 
@@ -45,13 +45,20 @@ class Parrot:
         """Cleared: the second word does not come."""
         self.ill: DomicileError | None = None
         """Raised instead of waking."""
+        self.weak: DomicileError | None = None
+        """Raised instead of waking with a context above 2,048."""
+        self.weight_bytes = 1_000_000
+        self.launches: list[Launch] = []
 
     @asynccontextmanager
     async def awake(self, launch: Launch) -> AsyncIterator[Awake]:
         self.wakes += 1
+        self.launches.append(launch)
         await self.hatching.wait()
         if self.ill is not None:
             raise self.ill
+        if self.weak is not None and launch.plan.context > 2048:
+            raise self.weak
         bird = Bird(self, launch)
         self.awake_now.append(bird)
         try:
@@ -67,15 +74,25 @@ class Bird:
     def __init__(self, parrot: Parrot, launch: Launch) -> None:
         self.launch = launch
         self.pid = 1
+        self.prompts: Prompts | None = None
         self.gone = asyncio.Event()
         self.asked: list[tuple[str, bytes]] = []
         self.answering = 0
         self.left = 0
         """Callers who went away before the end."""
+        self.said = 0
+        """Words."""
+        self.death: DomicileError = EngineDied(name=launch.model.name, reason="killed", how="SIGKILL")
         self._parrot = parrot
 
     def resident_bytes(self) -> int | None:
-        return 1_000_000
+        return self._parrot.weight_bytes
+
+    async def counts(self) -> Counts | None:
+        return Counts(len(self.asked), self.said)
+
+    async def why_gone(self) -> DomicileError:
+        return self.death
 
     def tokens_per_second(self) -> float | None:
         return None
@@ -102,6 +119,7 @@ class Bird:
             for number, word in enumerate(said.split(" ")):
                 if number:
                     await self._next()
+                self.said += 1
                 chunk = {"choices": [{"index": 0, "delta": {"content": word + " "}, "finish_reason": None}]}
                 yield b"data: " + json.dumps(chunk).encode() + b"\n\n"
             finished = True
@@ -118,7 +136,7 @@ class Bird:
             speaking.cancel()
             gone.cancel()
         if self.gone.is_set():
-            raise EngineDied(name=self.launch.model.name, reason="killed", how="SIGKILL")
+            raise self.death
 
     async def _whole(self, said: str) -> AsyncIterator[bytes]:
         finished = False

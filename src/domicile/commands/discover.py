@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -104,10 +105,14 @@ def _cards(desk: Desk, found: Mapping[str, Any]) -> None:
     desk.output.table(found, heads, rows, say("fit.no_card"))
 
 
-@command("machine", option("--calibrate", is_flag=True))
-async def machine(desk: Desk, calibrate: bool) -> None:
+@command("machine", option("--calibrate", is_flag=True), option("--live", is_flag=True))
+async def machine(desk: Desk, calibrate: bool, live: bool) -> None:
     say, lang = desk.output.say, desk.output.lang
     async with desk.house() as house:
+        if live:
+            async for view in house.events("/domicile/machine/events"):
+                _live(desk, view)
+            return
         found = await house.get("/domicile/machine", calibrate="again" if calibrate else "true")
     limit = found["container_limit_bytes"]
     lines = [
@@ -132,6 +137,38 @@ async def machine(desk: Desk, calibrate: bool) -> None:
         )
     lines += [f"? {line}" for line in found["unknown"]]
     desk.output.result(found, *lines)
+
+
+def _live(desk: Desk, view: Mapping[str, Any]) -> None:
+    """One reading: a line that replaces the one before on a terminal, a line of its own elsewhere."""
+    if desk.output.as_json:
+        print(json.dumps(view), flush=True)
+        return
+    say, lang = desk.output.say, desk.output.lang
+    parts = [
+        say("live.cpu", percent=_known(view["cpu_percent"])),
+        say("live.ram", used=bytes_text(lang, view["ram_used_bytes"]), total=bytes_text(lang, view["ram_bytes"])),
+        *([f"{view['cpu_temperature_celsius']:.0f} °C"] if view["cpu_temperature_celsius"] else []),
+        *(_live_gpu(desk, gpu) for gpu in view["gpus"]),
+        say("live.tokens", rate=f"{view['tokens_per_second']:.1f}", awake=view["awake"], waiting=view["waiting"]),
+    ]
+    line = "  ".join(parts)
+    print(f"\r\x1b[2K{line}" if desk.output.coloured else line, end="" if desk.output.coloured else "\n", flush=True)
+
+
+def _live_gpu(desk: Desk, gpu: Mapping[str, Any]) -> str:
+    lang = desk.output.lang
+    said = [
+        f"{gpu['name']}: {_known(gpu['busy_percent'])} %",
+        f"{bytes_text(lang, gpu['vram_used_bytes'])}/{bytes_text(lang, gpu['vram_bytes'])}",
+        *([f"{gpu['temperature_celsius']:.0f} °C"] if gpu["temperature_celsius"] is not None else []),
+        *([f"{gpu['power_watts']:.0f} W"] if gpu["power_watts"] is not None else []),
+    ]
+    return " ".join(said)
+
+
+def _known(number: float | None) -> str:
+    return "?" if number is None else f"{number:.0f}"
 
 
 def _gpu(desk: Desk, gpu: Mapping[str, Any]) -> str:

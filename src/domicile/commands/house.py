@@ -20,19 +20,31 @@ async def ps(desk: Desk) -> None:
     say = desk.output.say
     async with desk.house() as house:
         found = await house.get("/domicile/ps")
+    for m in found["models"]:
+        if m["template"]:
+            desk.output.tell(say("ps.template", name=m["name"], built_in=m["template"]))
     rows = [
         (
             m["name"],
             say(f"state.{m['state']}"),
             m["engine"],
+            i18n.size(desk.output.lang, max(m["held_bytes"], m["used_bytes"])),
+            i18n.number(desk.output.lang, m["context"]) if m["context"] else "",
             str(m["busy"]),
-            "" if m["busy"] else _left(desk, m["sleeps_in_s"]),
+            str(m["waiting"]) if m["position"] is None else say("ps.position", n=m["waiting"], position=m["position"]),
+            "" if m["busy"] or m["waiting"] else _left(desk, m["sleeps_in_s"]),
         )
         for m in found["models"]
     ]
     desk.output.table(
-        found, [say(f"head.{h}") for h in ("name", "state", "engine", "busy", "until")], rows, say("ps.empty")
+        found,
+        [say(f"head.{h}") for h in ("name", "state", "engine", "memory", "window", "busy", "waiting", "until")],
+        rows,
+        say("ps.empty"),
     )
+    if not desk.output.as_json:
+        for note in [m["note_text"] for m in found["models"] if m["note_text"]]:
+            desk.output.tell(note)
 
 
 @command("stop", model_argument(), option("--force", "-f", is_flag=True))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
 from domicile import i18n
 from domicile.commands.jobs import followed
+from domicile.commands.kept import show_template, told_of_template
 from domicile.commands.search import show_variants
 from domicile.errors import BadField
 from domicile.grammar import Desk, argument, command, model_argument, named, option, path_of
@@ -26,6 +27,8 @@ from domicile.types import ModelRef
     option("--detach", "-d", is_flag=True),
 )
 async def pull(desk: Desk, model: str, limit: str | None, at: str | None, priority: str | None, detach: bool) -> None:
+    from domicile.client import of_model
+
     say = desk.output.say
     async with desk.house() as house:
         wishes = {"limit": limit, "hours": at, "priority": priority, "detach": detach or None}
@@ -40,7 +43,10 @@ async def pull(desk: Desk, model: str, limit: str | None, at: str | None, priori
         job = await followed(desk, house, job)
         name, size = job["result"]["name"], job["result"]["size_bytes"]
         done = "pull.done" if job["result"].get("verified", True) else "pull.done_unverified"
-        desk.output.result(job, say(done, name=name, size=i18n.size(desk.output.lang, size)))
+        lines = [say(done, name=name, size=i18n.size(desk.output.lang, size))]
+        if job["result"].get("self_test"):
+            lines += _checks((await house.get(of_model(name)))["self_test"])
+        desk.output.result(job, *lines)
 
 
 async def pulled(desk: Desk, house: Any, model: str) -> dict[str, Any]:
@@ -89,6 +95,8 @@ def _origin(desk: Desk, model: Mapping[str, Any]) -> str:
 
 def _state(desk: Desk, model: Mapping[str, Any]) -> str:
     marks = [mark for mark in ("missing", "damaged", "pinned") if model[mark]]
+    if model["self_test"] and not model["self_test"].get("passed"):
+        marks.append("test_failed")
     return ", ".join(desk.output.say(f"list.{mark}") for mark in marks)
 
 
@@ -108,12 +116,20 @@ def _list_partials(desk: Desk, found: dict[str, Any]) -> None:
         desk.output.tell(say("partial.next"))
 
 
-@command("show", model_argument())
-async def show(desk: Desk, model: str) -> None:
+@command(
+    "show", model_argument(), option("--settings", is_flag=True), option("--template", is_flag=True), option("--base")
+)
+async def show(desk: Desk, model: str, settings: bool, template: bool, base: str | None) -> None:
     from domicile.client import HouseSaid, of_model
 
+    if template or base:
+        await show_template(desk, model, base)
+        return
     say, lang = desk.output.say, desk.output.lang
     async with desk.house() as house:
+        if settings:
+            show_settings(desk, await house.get(of_model(named(model), "settings")))
+            return
         try:
             found = await house.get(of_model(named(model)))
         except HouseSaid as missing:
@@ -139,9 +155,68 @@ async def show(desk: Desk, model: str) -> None:
         "test": _test(desk, found["self_test"]),
         "state": _state(desk, found) or say(f"state.{awake['state'] if awake else 'asleep'}"),
     }
+    if found["template"] and found["template"]["verdict"] == "refused":
+        facts["template"] = told_of_template(desk, found["template"])
     heads = {key: say(f"head.{key}") for key in facts}
     width = max(len(head) for head in heads.values()) + 2
-    desk.output.result(found, *(f"{heads[k]:{width}}{v}" for k, v in facts.items() if v))
+    lines = [f"{heads[k]:{width}}{v}" for k, v in facts.items() if v]
+    if awake and awake["note_text"]:
+        lines.append(awake["note_text"])
+    if found["self_test"]:
+        lines += ["", say("selftest.head"), *_checks(found["self_test"])]
+    desk.output.result(found, *lines)
+
+
+def show_settings(desk: Desk, found: Mapping[str, Any]) -> None:
+    """Each setting of a model: its value, who chose it, and why."""
+    say = desk.output.say
+    rows = [
+        (one["name"], _value(desk, one["name"], one["value"]), say(f"by.{one['by']}"), one["why"])
+        for one in found["settings"]
+    ]
+    desk.output.table(found, [say(f"head.{h}") for h in ("setting", "value", "by", "reason")], rows, "")
+    if not desk.output.as_json:
+        desk.output.tell(say("settings.hint", name=found["name"]))
+
+
+def _value(desk: Desk, name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return desk.output.say("yes" if value else "no")
+    if name == "cache":
+        return i18n.size(desk.output.lang, value)
+    if isinstance(value, list):
+        return ", ".join(f"{part:.2f}" for part in value) or "-"
+    return "-" if value is None else str(value)
+
+
+@command("set", model_argument(), argument("settings", nargs=-1, required=True))
+async def set_up(desk: Desk, model: str, settings: Sequence[str]) -> None:
+    from domicile.client import of_model
+
+    given: dict[str, str | None] = {}
+    for one in settings:
+        name, equals, value = one.partition("=")
+        if not equals:
+            raise BadField(field="settings", problem=one[:60], reason="pair")
+        given[name.strip()] = value.strip() or None
+    async with desk.house() as house:
+        show_settings(desk, await house.patch(of_model(named(model), "settings"), given))
+
+
+@command("selftest", model_argument())
+async def selftest(desk: Desk, model: str) -> None:
+    from domicile.client import of_model
+
+    async with desk.house() as house:
+        found = await house.post(of_model(named(model), "selftest"))
+    desk.output.result(found, *_checks(found))
+    if not found["passed"]:
+        raise SystemExit(7)
+
+
+def _checks(result: Mapping[str, Any]) -> list[str]:
+    marks = {True: "✓ ", False: "✗ ", None: "? "}
+    return [marks[check["well"]] + check["text"] for check in result["checks"]]
 
 
 @command("use", model_argument(), aliases=("activate",))

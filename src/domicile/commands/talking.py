@@ -5,7 +5,10 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import click
+
 from domicile.commands.models import pulled
+from domicile.config import STRATEGIES
 from domicile.errors import BadField
 from domicile.grammar import Desk, argument, command, model_argument, option, path_of
 from domicile.types import EMBEDDED, ModelRef
@@ -20,6 +23,7 @@ from domicile.types import EMBEDDED, ModelRef
     option("--max-tokens", type=int),
     option("--seed", type=int),
     option("--keep-alive"),
+    option("--strategy", type=click.Choice(STRATEGIES)),
 )
 async def run(
     desk: Desk,
@@ -30,6 +34,7 @@ async def run(
     max_tokens: int | None,
     seed: int | None,
     keep_alive: str | None,
+    strategy: str | None,
 ) -> None:
     from domicile.client import of_model
     from domicile.talk import Talk
@@ -39,9 +44,9 @@ async def run(
     question = f"{question}\n\n{piped}".strip() if piped.strip() else question
     if not question and (sys.stdin is None or not sys.stdin.isatty()):
         raise BadField(field="prompt", problem="", reason="empty")
-    options = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed}
+    options = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed, "strategy": strategy}
     async with desk.house() as house:
-        name = await _at_home(desk, house, model)
+        name = await _at_home(desk, house, model, strategy)
         if keep_alive is not None:
             await house.post(of_model(name, "wake"), {"keep_alive": keep_alive})
         talk = Talk(house, desk.output, name, system, {k: v for k, v in options.items() if v is not None})
@@ -51,7 +56,7 @@ async def run(
             await talk.session(desk.settings.home / "history")
 
 
-async def _at_home(desk: Desk, house: Any, model: str | None) -> str:
+async def _at_home(desk: Desk, house: Any, model: str | None, strategy: str | None) -> str:
     """The installed name of what a person asked for: the active model, one of the library, a file, or one to pull."""
     from domicile.client import HouseSaid, of_model
 
@@ -65,8 +70,21 @@ async def _at_home(desk: Desk, house: Any, model: str | None) -> str:
     try:
         return str((await house.get(of_model(str(ref))))["name"])
     except HouseSaid as missing:
+        if (strategy == "away" and missing.status == 404) or await _meanwhile(desk, house, ref, strategy):
+            return str(ref)
         # A name with a tag is one of Ollama's, when nothing here is called so; one without may be a slip.
         if missing.status != 404 or (ref.kind == "house" and ":" not in ref.name):
             raise
     job = await pulled(desk, house, model)
     return str(job["result"]["name"])
+
+
+async def _meanwhile(desk: Desk, house: Any, ref: ModelRef, strategy: str | None) -> bool:
+    """Start the download of a model and go on without it, where somebody with a consent may answer until it is here."""
+    elsewhere = await house.get("/domicile/targets")
+    willing = [t["name"] for t in elsewhere["targets"] if t["consent"]]
+    if ref.kind != "hub" or not willing or (strategy or elsewhere["strategy"]) != "home-then-away":
+        return False
+    await house.post("/domicile/pull", {"model": str(ref)})
+    desk.output.tell(desk.output.say("run.meanwhile", model=str(ref), names=", ".join(willing)))
+    return True

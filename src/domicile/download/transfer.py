@@ -16,7 +16,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Protocol, runtime_checkable
 
 import httpx2
@@ -30,6 +30,7 @@ from domicile.download.sheet import Sheet
 from domicile.download.spans import Span, Spans
 from domicile.download.wanted import BLOCK, Judge, Noted, Patience, Wanted
 from domicile.errors import CorruptDownload, DownloadPaused, HubAnswer, HubUnreachable
+from domicile.threaded import beside, threaded
 
 MOST = 24
 """Connections of one file at most."""
@@ -255,6 +256,10 @@ class Transfer:
                 if got > 2**16:
                     break
             return answer
+
+    def beside(self, url: httpx2.URL, what: str) -> AbstractContextManager[Callable[[int], None]]:
+        """What another program fetches for us: written down like our own exchanges (see `threaded.beside`)."""
+        return beside(self._client, url, what)
 
     def give_back(self, span: Span) -> None:
         with self._changed:
@@ -529,19 +534,19 @@ def _trust() -> ssl.SSLContext:
 class ForThreads(Protocol):
     """A client with a guard of its own, which it hands on."""
 
-    def for_threads(self, limits: httpx2.Limits) -> httpx2.Client: ...
+    def for_threads(self) -> httpx2.Client: ...
 
 
 def client_like(client: httpx2.AsyncClient) -> httpx2.Client:
     """A client for threads, with the patience, the trust and the guard of an asynchronous one. Redirects are ours to
-    judge."""
-    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=MOST)
+    judge. Call it on the loop of the house."""
     if isinstance(client, ForThreads):
-        return client.for_threads(limits)
-    return httpx2.Client(
+        return client.for_threads()
+    return threaded(
+        client,
         verify=_trust(),
         timeout=client.timeout,
-        limits=limits,
+        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=MOST),
         follow_redirects=False,
         trust_env=client.trust_env,
     )

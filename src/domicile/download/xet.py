@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,17 +73,21 @@ def _available() -> bool:
 def work(transfer: Transfer, offer: Offer) -> None:
     """Fetch span after span from the store while it is the faster way, or the trial lasts."""
     try:
-        with _child(transfer, offer) as child:
+        about = _about(transfer, offer)
+        with (
+            transfer.beside(httpx2.URL(str(about["endpoint"])), "XET") as counted,
+            _child(transfer, about) as child,
+        ):
             while (span := transfer.next_xet_span(_LONGEST)) is not None:
                 try:
-                    _fetch(transfer, span, child)
+                    _fetch(transfer, span, child, counted)
                 finally:
                     transfer.give_back(span)
     except (Unreachable, OSError, httpx2.HTTPError, DomicileError):
         transfer.xet_over()
 
 
-def _fetch(transfer: Transfer, span: Span, child: subprocess.Popen[bytes]) -> None:
+def _fetch(transfer: Transfer, span: Span, child: subprocess.Popen[bytes], counted: Callable[[int], None]) -> None:
     assert child.stdin is not None
     left = span.end - span.start
     child.stdin.write(f"{span.start} {span.end}\n".encode())
@@ -91,6 +95,7 @@ def _fetch(transfer: Transfer, span: Span, child: subprocess.Popen[bytes]) -> No
     while left:
         data = _read(transfer, child, min(left, _READ))
         left -= len(data)
+        counted(len(data))
         transfer.limits.take(len(data), transfer.stopped)
         transfer.xet_came += len(data)
         if not transfer.write(span, memoryview(data)) or not transfer.xet_goes_on():
@@ -110,8 +115,7 @@ def _read(transfer: Transfer, child: subprocess.Popen[bytes], count: int) -> byt
 
 
 @contextmanager
-def _child(transfer: Transfer, offer: Offer) -> Iterator[subprocess.Popen[bytes]]:
-    about = _about(transfer, offer)
+def _child(transfer: Transfer, about: Mapping[str, object]) -> Iterator[subprocess.Popen[bytes]]:
     passed = ("PATH", "HOME", "PYTHONPATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "https_proxy", "NO_PROXY")
     with (
         tempfile.TemporaryDirectory(prefix="domicile-xet-") as scratch,

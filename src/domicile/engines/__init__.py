@@ -8,12 +8,13 @@ imported by the child only.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from domicile.errors import DomicileError
 from domicile.types import Installed, Plan
 
 
@@ -28,6 +29,10 @@ class Launch:
     """Ceiling of the child's own memory."""
     deadline_s: float
     log: Path
+    template: str | None = None
+    """The chat template (Jinja) that takes the place of the file's own; None for the file's."""
+    states: Path | None = None
+    """A folder of ours where the engine may write what it has read (`Prompts.save`); None for nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +44,63 @@ class Reply:
     body: AsyncIterator[bytes]
 
 
+class Prompts(Protocol):
+    """What an engine knows of prompts: how long they are, and what it has read of them.
+
+    What is read is in slots, one for each conversation at a time. Every method gives None (or 0) where the engine
+    has no answer, and raises the engine's named error when it has died.
+    """
+
+    async def context(self) -> int | None:
+        """Tokens that one conversation may hold, prompt and answer together."""
+        ...
+
+    async def count(self, path: str, body: bytes) -> int | None:
+        """Tokens of a request's prompt, made with the model's own template; None: the engine refuses this request."""
+        ...
+
+    async def count_text(self, text: str) -> int | None:
+        """Tokens of a plain text."""
+        ...
+
+    async def tokens(self, path: str, body: bytes) -> list[int] | None:
+        """The very tokens of a request's prompt."""
+        ...
+
+    async def slots(self) -> Sequence[bool]:
+        """For each slot, whether it is free now."""
+        ...
+
+    async def save(self, slot: int, file: str) -> int:
+        """Write what a slot has read to a file of the launch's `states` folder. Tokens written."""
+        ...
+
+    async def restore(self, slot: int, file: str) -> int:
+        """Read such a file back into a slot. The file must be whole: a cut one kills the engine. Tokens read."""
+        ...
+
+    async def shorten(self, slot: int, tokens: Sequence[int]) -> bool:
+        """Leave just these tokens in a slot, the beginning of what it has read."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a child has done since it came up."""
+
+    prompt_tokens: int
+    generated_tokens: int
+
+    def kinds(self) -> tuple[tuple[str, int], ...]:
+        return (("prompt", self.prompt_tokens), ("generated", self.generated_tokens))
+
+
 class Awake(Protocol):
     """A model that is awake."""
 
     pid: int
+    prompts: Prompts | None
+    """None for engines that have nothing to tell of prompts."""
     gone: asyncio.Event
     """Set when the child has ended, for whatever reason."""
 
@@ -52,6 +110,14 @@ class Awake(Protocol):
 
     def tokens_per_second(self) -> float | None:
         """How fast the last answers of some length were decoded; None before the first one."""
+        ...
+
+    async def counts(self) -> Counts | None:
+        """How many tokens it read and wrote; None where it does not say, or not now."""
+        ...
+
+    async def why_gone(self) -> DomicileError:
+        """What it died of, once it is gone."""
         ...
 
     def ask(self, path: str, body: bytes) -> AbstractAsyncContextManager[Reply]:
@@ -71,6 +137,16 @@ class Engine(Protocol):
         Raises `EngineMissing`, `BadModelFile`, `OutOfMemory`, `EngineDied` or `WakeTimeout`.
         """
         ...
+
+
+def build(kind: str) -> str:
+    """The build of an engine: what it keeps on disk is readable by the same build only."""
+    from importlib import metadata
+
+    try:
+        return f"{kind} {metadata.version({'llama': 'xllamacpp'}[kind])}"
+    except (KeyError, metadata.PackageNotFoundError):
+        return kind
 
 
 def installed() -> Mapping[str, Engine]:

@@ -29,7 +29,7 @@ import psutil
 
 from domicile import child
 from domicile.door import Answer, Door, DoorClosed
-from domicile.engines import Awake, Launch, Reply
+from domicile.engines import Awake, Counts, Launch, Prompts, Reply
 from domicile.errors import (
     BadModelFile,
     DomicileError,
@@ -39,6 +39,7 @@ from domicile.errors import (
     OutOfMemory,
     WakeTimeout,
 )
+from domicile.llama_prompts import LlamaPrompts
 
 CHILD = Path(__file__).with_name("llama_child.py")
 LOG_LIMIT = 1 << 20
@@ -49,6 +50,8 @@ ENVIRONMENT = {
 }
 """On top of what every child gets: with it the memory is what was predicted (measured, bench/RESULTS.md)."""
 _DECODED = re.compile(r"\beval time =\s*([\d.]+) ms /\s*(\d+) tokens")
+_COUNTED = re.compile(r"^llamacpp:(\w+_total) ([\d.e+]+)$", re.MULTILINE)
+_COUNT_S = 2.0
 _ENOUGH_TOKENS = 16
 _STOP_S = 2.0
 _NO_MEMORY = (
@@ -116,6 +119,10 @@ class _Child:
         self._key = secrets.token_urlsafe(24)
         self._door: Door | None = None
         self._stopping = False
+        self.sealed: str | None = None
+        """How the child is kept from every network (`seal.cut_off`)."""
+        self.prompts: Prompts | None = None
+        self._kills = child.memory_kills()
         self.pid = process.pid
         self.gone = asyncio.Event()
         self._watch = asyncio.create_task(self._wait(), name=f"watch {launch.model.name}")
@@ -135,8 +142,10 @@ class _Child:
                     raise await self._why_gone(loading=True)
                 if "ready" not in line:
                     raise self._why_failed(line)
+                self.sealed = line.get("sealed")
                 self._door = Door(line["ready"], self._key)
                 await self._until_healthy()
+                self.prompts = LlamaPrompts(self._told)
         except TimeoutError as trouble:
             raise WakeTimeout(name=name, seconds=self._launch.deadline_s) from trouble
 
@@ -151,6 +160,8 @@ class _Child:
             "plan": asdict(self._launch.plan),
             "threads": self._launch.threads,
             "memory_bytes": self._launch.memory_bytes,
+            "template": self._launch.template,
+            "states": str(self._launch.states) if self._launch.states else None,
         }
         assert self._process.stdin is not None
         with contextlib.suppress(ConnectionError):  # it is gone already: its exit says why
@@ -190,6 +201,22 @@ class _Child:
                 return 1000 * int(tokens) / float(milliseconds)
         return None
 
+    async def counts(self) -> Counts | None:
+        """See `Awake.counts`: the engine's own counters."""
+        if self._door is None or self.gone.is_set():
+            return None
+        try:
+            async with asyncio.timeout(_COUNT_S), self._door.ask("GET", "/metrics") as answer:
+                text = b"".join([chunk async for chunk in answer.body]).decode("utf-8", "replace")
+        except (DoorClosed, TimeoutError):
+            return None
+        found = {name: int(float(number)) for name, number in _COUNTED.findall(text)}
+        return Counts(found.get("prompt_tokens_total", 0), found.get("tokens_predicted_total", 0))
+
+    async def why_gone(self) -> DomicileError:
+        """See `Awake.why_gone`."""
+        return await self._why_gone(loading=False)
+
     @asynccontextmanager
     async def ask(self, path: str, body: bytes) -> AsyncIterator[Reply]:
         """See `Awake.ask`."""
@@ -197,6 +224,15 @@ class _Child:
         try:
             async with self._door.ask("POST", path, body) as answer:
                 yield Reply(answer.status, answer.content_type, self._body(answer))
+        except DoorClosed as trouble:
+            raise await self._why_gone(loading=False) from trouble
+
+    async def _told(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+        """A short question to the server itself: status and the whole answer."""
+        assert self._door is not None
+        try:
+            async with self._door.ask(method, path, body) as answer:
+                return answer.status, b"".join([chunk async for chunk in answer.body])
         except DoorClosed as trouble:
             raise await self._why_gone(loading=False) from trouble
 
@@ -219,6 +255,8 @@ class _Child:
         tail = _tail(self._launch.log)
         if any(mark in tail.lower() for mark in _NO_MEMORY):
             return OutOfMemory(name=name, limit=self._launch.memory_bytes)
+        if status == -signal.SIGKILL and (child.memory_kills() or 0) > (self._kills or 0):
+            return OutOfMemory(name=name, limit=self._launch.memory_bytes, reason="killed")
         if status is not None and status < 0:
             how = signal.Signals(-status).name
             if loading and -status in {

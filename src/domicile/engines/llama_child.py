@@ -1,9 +1,9 @@
 """The child that holds one GGUF model: llama.cpp's server, in a process of its own.
 
-Run as a script; imports nothing of ours, so that it starts fast and knows no secret. It reads one JSON line (the
-parameters) on stdin, writes one JSON line on stdout (`ready` with the address, or `failed`), and ends when stdin
-ends: the house holds the other end, so that even a kill -9 of the house leaves no orphan. llama.cpp's log goes
-to stderr.
+Run as a script; imports nothing of ours but `seal`, so that it starts fast and knows no secret. It has no network: it
+cuts itself off before the engine is loaded. It reads one JSON line (the parameters) on stdin, writes one JSON line on
+stdout (`ready` with the address, or `failed`), and ends when stdin ends: the house holds the other end, so that even a
+kill -9 of the house leaves no orphan. llama.cpp's log goes to stderr.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from domicile.seal import cut_off
+
 
 def main() -> None:
+    sealed = cut_off()  # first: threads and the bond to the house come after
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints is log, never an answer
     asked: dict[str, Any] = json.loads(sys.stdin.readline())
@@ -41,7 +44,7 @@ def main() -> None:
     except (RuntimeError, ValueError, TypeError, OSError) as trouble:
         _answer(answers, failed="load", problem=str(trouble))
         os._exit(5)
-    _answer(answers, ready=server.listening_address)
+    _answer(answers, ready=server.listening_address, sealed=sealed)
     while True:
         time.sleep(3600)
 
@@ -100,7 +103,14 @@ def _parameters(xllamacpp: Any, asked: dict[str, Any]) -> Any:
     params.port = 0
     params.api_keys = [asked["key"]]
     params.ui = False
-    params.endpoint_slots = False
+    params.endpoint_slots = True  # which of them are free; the door is ours alone
+    params.ctx_shift = False  # a context that is full ends the answer (`length`): nothing is forgotten in silence
+    if asked.get("template"):
+        params.chat_template = asked["template"]
+    if asked.get("states"):
+        os.umask(0o077)
+        params.slot_save_path = asked["states"] + os.sep
+    params.endpoint_metrics = True
     params.cors_origins = ""
     params.offline = True
     params.n_threads_http = _http_threads(asked)
@@ -122,10 +132,25 @@ def _parameters(xllamacpp: Any, asked: dict[str, Any]) -> Any:
     params.n_gpu_layers = plan["gpu_layers"]
     if plan["tensor_split"]:
         params.tensor_split = plan["tensor_split"] + [0.0] * (len(params.tensor_split) - len(plan["tensor_split"]))
-    params.load_mode = xllamacpp.llama_load_mode.LLAMA_LOAD_MODE_NONE  # mapped and repacked, weights count twice
+    modes = xllamacpp.llama_load_mode  # mapped and repacked, weights count twice: only when asked
+    params.load_mode = modes.LLAMA_LOAD_MODE_MMAP if plan["mmap"] else modes.LLAMA_LOAD_MODE_NONE
+    _speculate(xllamacpp, params, plan)
     params.cpuparams.n_threads = asked["threads"]
     params.cpuparams_batch.n_threads = asked["threads"]
     return params
+
+
+def _speculate(xllamacpp: Any, params: Any, plan: dict[str, Any]) -> None:
+    """Guess ahead: from the text so far, or by a smaller model with the same vocabulary."""
+    kinds = xllamacpp.common_speculative_type
+    if plan["speculation"] == "ngram":
+        params.speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
+        params.speculative.ngram_simple.size_n = plan["ngram"][0]
+        params.speculative.ngram_simple.size_m = plan["ngram"][1]
+    elif plan["speculation"] == "draft" and plan["draft"]:
+        params.speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
+        params.speculative.draft.mparams.path = plan["draft"]
+        params.speculative.draft.n_gpu_layers = plan["gpu_layers"]
 
 
 if __name__ == "__main__":

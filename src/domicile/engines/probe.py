@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,13 +77,15 @@ async def ask_engine(
         "gpu_layers": gpu_layers,
         "memory_bytes": memory_bytes,
     }
-    ended = await child.run(
-        "domicile.engines.probe_child",
-        [json.dumps(asked)],
-        deadline_s=deadline_s,
-        quiet_s=_QUIET_S,
-        enough=lambda said: _LAST_LINE in said,
-    )
+    # The engine insists on listening somewhere, and the child has no network: a Unix socket, which nobody is told of.
+    with tempfile.TemporaryDirectory(prefix="domicile-probe-", ignore_cleanup_errors=True) as folder:
+        ended = await child.run(
+            "domicile.engines.probe_child",
+            [json.dumps({**asked, "folder": folder})],
+            deadline_s=deadline_s,
+            quiet_s=_QUIET_S,
+            enough=lambda said: _LAST_LINE in said,
+        )
     return read_log(ended.output, _trouble(ended, deadline_s))
 
 

@@ -12,6 +12,7 @@ import sys
 from typing import Any
 
 from domicile import child
+from domicile.seal import cut_off
 
 
 def _sleep_instead_of_dying() -> None:
@@ -32,7 +33,8 @@ def _sleep_instead_of_dying() -> None:
 
 
 def main(asked: dict[str, Any]) -> None:
-    """`asked`: path, context, slots, ubatch, kv_k, kv_v, gpu_layers, memory_bytes."""
+    """`asked`: path, context, slots, ubatch, kv_k, kv_v, gpu_layers, memory_bytes, folder (for a socket)."""
+    cut_off()
     child.limit_memory(asked["memory_bytes"])
     import xllamacpp
 
@@ -51,6 +53,8 @@ def main(asked: dict[str, Any]) -> None:
     params.verbosity = 4
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
     params.n_threads_http = 1
+    if sys.platform != "win32":
+        params.hostnames = [f"{asked['folder']}/door.sock"]
     params.api_keys = [secrets.token_hex(16)]
     _sleep_instead_of_dying()
     xllamacpp.Server(params)

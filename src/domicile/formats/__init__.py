@@ -15,6 +15,7 @@ from typing import Protocol
 import anyio.to_thread
 import httpx2
 
+from domicile.egress import about
 from domicile.errors import Malformed, RangeRefused, UnknownFormat
 from domicile.formats import diffusers, gguf, mlc, onnx, safetensors, whisper
 from domicile.formats.gguf_header import MAGIC, Vocabularies
@@ -89,14 +90,15 @@ class RangedBytes:
         asked = {"Range": f"bytes={offset}-{last}", "Accept-Encoding": "identity"}
         self.requests += 1
         try:
-            async with self._client.stream("GET", self._url, headers=self._headers | asked) as answer:
-                self._check(answer, f"bytes {offset}-{last}/{self.size_bytes}")
-                body = bytearray()
-                async for piece in answer.aiter_raw():
-                    body += piece
-                    self.bytes_fetched += len(piece)
-                    if len(body) > length:
-                        raise self._refused(f"more than the {length} bytes asked for")
+            with about("header"):
+                async with self._client.stream("GET", self._url, headers=self._headers | asked) as answer:
+                    self._check(answer, f"bytes {offset}-{last}/{self.size_bytes}")
+                    body = bytearray()
+                    async for piece in answer.aiter_raw():
+                        body += piece
+                        self.bytes_fetched += len(piece)
+                        if len(body) > length:
+                            raise self._refused(f"more than the {length} bytes asked for")
         except httpx2.HTTPError as trouble:
             raise self._refused(type(trouble).__name__) from trouble
         if len(body) != length:

@@ -144,6 +144,7 @@ def _facts(headers: Sequence[Header], file_bytes: int) -> Facts:
         tokenizer=_tokenizer(values),
         tokenizer_bytes=first.tokenizer_bytes if complete else None,
         chat_template=_template(values),
+        chat_templates=_templates(first),
         licence=_text(values, "general.license"),
         tensors=tensors,
         n_tensors=len(tensors) if complete else declared or first.n_tensors,
@@ -233,8 +234,18 @@ def _tokenizer(values: Mapping[str, Any]) -> str | None:
 
 
 def _template(values: Mapping[str, Any]) -> str | None:
-    said = values.get("tokenizer.chat_template")
+    said = values.get(_TEMPLATE)
     return said if isinstance(said, str) and said else None
+
+
+_TEMPLATE = "tokenizer.chat_template"
+
+
+def _templates(header: Header) -> dict[str, str | None]:
+    """Every template of the header by its name; None for one that was too long to keep."""
+    keys = [k for k in (*header.values, *header.lengths) if k == _TEMPLATE or k.startswith(f"{_TEMPLATE}.")]
+    found = {k.removeprefix(_TEMPLATE).lstrip(".") or "default": header.values.get(k) for k in keys}
+    return {name: text if isinstance(text, str) else None for name, text in found.items() if text != ""}
 
 
 def _text(values: Mapping[str, Any], key: str, most: int = 200) -> str | None:

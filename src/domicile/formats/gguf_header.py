@@ -72,7 +72,7 @@ class Header:
     size: int
     values: dict[str, Any] = field(default_factory=dict)
     lengths: dict[str, int] = field(default_factory=dict)
-    """How many elements each array has, kept or not."""
+    """How many elements each array has, kept or not; how many bytes each text that was too long to keep."""
     tokenizer_bytes: int = 0
     n_tensors: int = 0
     tensors: list[Tensor] = field(default_factory=list)
@@ -196,6 +196,7 @@ def _scalar(window: Window, into: Header, key: str, name: bytes, kind: int) -> S
             raise window.bad(f"a text of {length} bytes under {_shown(name)}")
         body = yield from window.take(length)
         if length > _MOST_KEPT_TEXT or not _fits(into, 4 * length):
+            into.lengths[key] = length
             return
         into.values[key] = body.decode("utf-8", "replace")
         raw = _U64.pack(length) + body

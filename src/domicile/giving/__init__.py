@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 from domicile import formats, stores
 from domicile.config import Settings
 from domicile.contents import Contents
+from domicile.egress import Egress
 from domicile.errors import BadField, NameTaken, NotExportable
 from domicile.giving import modelfile, store
 from domicile.giving.ollama import Ollama, default_name
@@ -53,8 +54,9 @@ class Given:
 class Giving:
     """One for a house."""
 
-    def __init__(self, settings: Settings, contents: Contents) -> None:
+    def __init__(self, settings: Settings, contents: Contents, egress: Egress) -> None:
         self._settings = settings
+        self._egress = egress
         self._contents = contents
 
     async def as_modelfile(self, model: Installed) -> tuple[str, str | None]:
@@ -93,7 +95,7 @@ class Giving:
                 return Given(wanted, how, made.family, digest)
         if via == "link":
             raise NotExportable(name=model.name, problem="OLLAMA_MODELS", reason="link")
-        await self._send(Ollama(self._settings), model, wanted, digest, made, told, force=force)
+        await self._send(Ollama(self._settings, self._egress), model, wanted, digest, made, told, force=force)
         return Given(wanted, "api", made.family, digest)
 
     async def _send(
@@ -162,12 +164,12 @@ class Giving:
         told.settle()
 
     def _pulling(self, name: str) -> AsyncIterator[dict[str, Any]]:
-        return Ollama(self._settings).pull(name)
+        return Ollama(self._settings, self._egress).pull(name)
 
     @property
     def server(self) -> Ollama:
         """The Ollama that the settings name. Raises `OllamaElsewhere`."""
-        return Ollama(self._settings)
+        return Ollama(self._settings, self._egress)
 
 
 def check_name(name: str) -> None:

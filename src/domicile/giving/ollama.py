@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import httpx2
 
 from domicile.config import Settings
+from domicile.egress import Egress
 from domicile.errors import BadField, NotInOllama, OllamaElsewhere, OllamaSaid, OllamaSilent
 from domicile.plain import line
 
@@ -65,7 +66,8 @@ def is_here(url: str) -> bool:
 class Ollama:
     """A client of the Ollama that the settings name. Raises `OllamaElsewhere` when made for another machine's."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, egress: Egress) -> None:
+        self._egress = egress
         self.url = address(settings.ollama_host)
         if not is_here(self.url) and not settings.ollama_elsewhere:
             raise OllamaElsewhere(url=self.url)
@@ -125,9 +127,10 @@ class Ollama:
 
     @asynccontextmanager
     async def _client(self) -> AsyncIterator[httpx2.AsyncClient]:
-        async with httpx2.AsyncClient(
-            base_url=self.url, timeout=_TIMEOUT, follow_redirects=False, trust_env=False
-        ) as http:
+        client = self._egress.client(
+            "ollama", proxies=False, base_url=self.url, timeout=_TIMEOUT, follow_redirects=False, trust_env=False
+        )
+        async with client as http:
             yield http
 
     async def _sent(self, http: httpx2.AsyncClient, request: httpx2.Request) -> httpx2.Response:

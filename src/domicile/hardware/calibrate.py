@@ -26,6 +26,8 @@ from domicile import child
 from domicile.types import Calibration, Hardware, Reason
 
 _DEADLINE_S = 20.0
+NOISY = 0.2
+"""Share of the processors used by others above which a measurement is doubtful."""
 _GB = 1e9
 
 
@@ -82,19 +84,26 @@ def kept(home: Path, hardware: Hardware, threads: int | None = None) -> Calibrat
     return found if found.engine == engine and found.threads == wanted and _sound(found) else None
 
 
+def doubtful(found: Calibration | None) -> bool:
+    """Was it measured while other programs worked, so that its numbers are too low?"""
+    return found is not None and (found.others_busy or 0.0) > NOISY
+
+
 async def calibrate(
     home: Path,
     hardware: Hardware,
     *,
     threads: int | None = None,
     again: bool = False,
+    quieter: bool = False,
     cache_bytes: int | None = None,
     deadline_s: float = _DEADLINE_S,
 ) -> Outcome:
-    """What was measured before; else measure now (about 3 s) and keep it. `again`: measure anyway."""
+    """What was measured before; else measure now (about 3 s) and keep it. `again`: measure anyway. `quieter`: measure
+    again what is doubtful, and keep the one that was disturbed less."""
     threads = threads_for(hardware) if threads is None else threads
-    before = None if again else kept(home, hardware, threads)
-    if before is not None:
+    before = kept(home, hardware, threads)
+    if before is not None and not again and not (quieter and doubtful(before)):
         return Outcome(before)
     engine = engine_build()
     if engine is None:
@@ -114,7 +123,9 @@ async def calibrate(
             "said": _last_words(ended.output),
         }
         key = "calibration.too_slow" if ended.how == "deadline" else "calibration.failed"
-        return Outcome(None, Reason(key, facts))
+        return Outcome(None if again else before, Reason(key, facts))
+    if before is not None and not again and (found.others_busy or 0.0) >= (before.others_busy or 0.0):
+        return Outcome(before)
     trouble = await anyio.to_thread.run_sync(_keep, _place(home, hardware, engine), found)
     return Outcome(found, trouble)
 

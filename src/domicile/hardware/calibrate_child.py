@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from domicile.hardware import sample
+from domicile.seal import cut_off
 
 ROUNDS = (6, 40)
 """At least and at most; between them, as many as MEASURING_S has room for."""
@@ -33,6 +34,7 @@ _SAMPLE_BYTES = 40 * 10**6
 def main(folder: Path, threads: int, cache_bytes: int) -> None:
     """Measure and write the result. `cache_bytes`: the processor's last cache, which the samples must
     overflow."""
+    cut_off()
     started = time.perf_counter()
     wanted = min(max(_SAMPLE_BYTES, cache_bytes * 3 // 2), 4 * _SAMPLE_BYTES)
     legacy, k = (_write(folder, storage, wanted) for storage in ("Q8_0", "Q4_K"))
@@ -117,6 +119,8 @@ def _decoder(path: Path, threads: int) -> Callable[[], float]:
     params.cache_ram_mib, params.n_ctx_checkpoints = 0, 0
     params.load_mode = xllamacpp.llama_load_mode.LLAMA_LOAD_MODE_NONE
     params.warmup, params.fit_params, params.verbosity = True, False, -1
+    if sys.platform != "win32":  # the engine insists on listening somewhere, and this child has no network
+        params.hostnames = [str(path.with_suffix(".sock"))]
     params.api_keys = [secrets.token_hex(16)]
     server = xllamacpp.Server(params)
     request: dict[str, Any] = {

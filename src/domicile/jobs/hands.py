@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import sys
 import traceback
 import uuid
@@ -12,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, Protocol
 
+from domicile.egress import about
 from domicile.errors import Bug, DomicileError, DownloadPaused, HomeNotWritable, NoRoom, QueueUnreachable
 from domicile.jobs import book as rules
 from domicile.jobs import holders
@@ -138,7 +140,7 @@ class Hands:
     def open(self) -> None:
         """Begin to look after the jobs: those left by a house that was killed go on."""
         if self._keeper is None:
-            self._keeper = asyncio.create_task(self._keep(), name="jobs")
+            self._keeper = asyncio.create_task(self._keep(), name="jobs", context=contextvars.Context())
 
     async def stop(self, job_id: str, wanted: Literal["pause", "cancel"]) -> None:
         """Stop a job if this process runs it."""
@@ -239,15 +241,16 @@ class Hands:
         job, news = record.job, _News()
         progress = Progress(news.note, partial(self._reserve, job.id))
         progress.allow(Limits(job.limit or None, self._policy.limit or None))
-        doing = self._do(self._kinds[job.kind].work, record.arguments, progress)
+        doing = self._do(job.id, self._kinds[job.kind].work, record.arguments, progress)
         work = asyncio.create_task(doing, name=f"job {job.kind} {job.model}")
         task = asyncio.create_task(self._see_to_its_end(work, job.id))
         self._runs[job.id] = run = _Run(job.id, progress, news, work, task)
         return run
 
     @staticmethod
-    async def _do(work: Work, arguments: Mapping[str, Any], progress: Progress) -> Mapping[str, object]:
-        return await work(arguments, progress)
+    async def _do(job_id: str, work: Work, arguments: Mapping[str, Any], progress: Progress) -> Mapping[str, object]:
+        with about(job=job_id):
+            return await work(arguments, progress)
 
     async def _reserve(self, job_id: str, size_bytes: int, here_bytes: int) -> int:
         free = self._free()

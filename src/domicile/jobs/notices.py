@@ -20,6 +20,8 @@ import httpx2
 
 from domicile import __version__, i18n
 from domicile.config import Settings
+from domicile.egress import Egress, about
+from domicile.errors import Offline
 from domicile.types import Job
 
 TRIES = 3
@@ -32,14 +34,16 @@ _WORTH_S = 10.0
 class Notices:
     """What the settings ask to be told of. `lang` is the house's language, for the desktop."""
 
-    def __init__(self, settings: Settings, lang: Callable[[], str]) -> None:
+    def __init__(self, settings: Settings, lang: Callable[[], str], egress: Egress) -> None:
         self._settings = settings
+        self._egress = egress
         self._lang = lang
 
     async def tell(self, job: Job) -> None:
         """A job is done or has failed. Never raises for what cannot be reached: it is said on standard error."""
         if self._settings.webhook:
-            await self._post(self._settings.webhook, {"event": f"job.{job.status}", "job": job.public()})
+            with about("webhook", model=job.model, job=job.id):
+                await self._post(self._settings.webhook, {"event": f"job.{job.status}", "job": job.public()})
         took = (job.completed_at or 0.0) - (job.started_at or 0.0)
         if self._settings.notices == "on" or (self._settings.notices == "auto" and took >= _WORTH_S and has_desktop()):
             await self._show(job)
@@ -50,8 +54,8 @@ class Notices:
             if number:
                 await asyncio.sleep(_PAUSE_S * number)
             try:
-                problem = await _post_once(url, said)
-            except (httpx2.HTTPError, OSError) as trouble:
+                problem = await _post_once(self._egress, url, said)
+            except (httpx2.HTTPError, OSError, Offline) as trouble:
                 problem = type(trouble).__name__
             if not problem:
                 return
@@ -77,9 +81,10 @@ class Notices:
                 process.kill()
 
 
-async def _post_once(url: str, said: Mapping[str, Any]) -> str:
+async def _post_once(egress: Egress, url: str, said: Mapping[str, Any]) -> str:
     """Why it was not taken; empty when it was."""
     parts = httpx2.URL(url)
+    egress.ask_leave(parts, "webhook")
     port = parts.port or (443 if parts.scheme == "https" else 80)
     found = await asyncio.get_running_loop().getaddrinfo(parts.host, port, type=socket.SOCK_STREAM)
     addresses = [str(entry[4][0]) for entry in found]
@@ -88,7 +93,8 @@ async def _post_once(url: str, said: Mapping[str, Any]) -> str:
         return f"address {refused}"
     headers = {"Host": parts.netloc.decode(), "User-Agent": f"domicile/{__version__}"}
     pinned = parts.copy_with(host=addresses[0])  # the very address that was looked at
-    async with httpx2.AsyncClient(timeout=_ANSWER_S, follow_redirects=False, trust_env=False) as client:
+    door = egress.client("webhook", proxies=False, timeout=_ANSWER_S, follow_redirects=False, trust_env=False)
+    async with door as client:
         answer = await client.post(pinned, json=said, headers=headers, extensions={"sni_hostname": parts.host})
     return "" if answer.is_success else f"HTTP {answer.status_code}"
 

@@ -190,6 +190,11 @@ class Library:
         self._mark(model.name, "pinned", int(pinned))
         return self.get(model.name)
 
+    def is_pinned(self, name: str) -> bool:
+        """Of a model's own name; cheap, for whoever asks often."""
+        found = self._database.read("SELECT pinned FROM marks WHERE model = ?", name)
+        return bool(found and found[0]["pinned"])
+
     def tested(self, name: str, result: Mapping[str, Any] | None) -> None:
         """Keep what a self-test found, whatever it says, as JSON."""
         self._mark(self.get(name).name, "self_test", None if result is None else json.dumps(dict(result)))

@@ -14,6 +14,7 @@ import httpx2
 
 from domicile.config import Settings
 from domicile.download import Wanted
+from domicile.egress import Egress
 from domicile.errors import BadName
 from domicile.outside import GuardedClient, Places
 from domicile.sources.choice import choose
@@ -58,10 +59,12 @@ class Source(Protocol):
 class Sources:
     """All of them, over one client for the places we chose, and a guarded one for addresses a person gives."""
 
-    def __init__(self, settings: Settings, client: httpx2.AsyncClient, places: Places, hub: Hub) -> None:
+    def __init__(
+        self, settings: Settings, client: httpx2.AsyncClient, places: Places, hub: Hub, egress: Egress
+    ) -> None:
         self.hub = hub
         timeout = httpx2.Timeout(settings.read_timeout, connect=settings.connect_timeout)
-        self.guarded = GuardedClient(places.list, timeout)
+        self.guarded = GuardedClient(egress, places.list, timeout)
         self._all: Mapping[SourceName, Source] = {
             "hub": self.hub,
             "ollama": Ollama(settings, client),

@@ -26,6 +26,7 @@ from domicile.cache import Cache, Kept, scope_of
 from domicile.card import Card
 from domicile.config import Settings
 from domicile.download import Wanted
+from domicile.egress import about
 from domicile.errors import (
     FileNotOnHub,
     Gated,
@@ -33,6 +34,7 @@ from domicile.errors import (
     HubBusy,
     HubUnreachable,
     NotFound,
+    Offline,
     RepositoryNotFound,
     RevisionNotFound,
     TokenRefused,
@@ -88,7 +90,8 @@ class Hub:
             except NotFound as trouble:  # a listing belongs to no repository: what answers so is not the Hub
                 raise HubAnswer(host=self._host, problem="/api/models") from trouble
 
-        return await run(ask, query, cursor, self._host)
+        with about("search"):
+            return await run(ask, query, cursor, self._host)
 
     async def describe(self, ref: ModelRef, *, fresh_s: float = 0.0) -> Repository:
         """Everything in a repository at a revision, with its runnable files grouped into variants.
@@ -97,7 +100,8 @@ class Hub:
         seconds will do. When it cannot be asked, the last answer is given with its age.
         """
         at = f"/revision/{quote(ref.revision, safe='')}" if ref.revision else ""
-        answer = await self._ask(f"/api/models/{ref.name}{at}?blobs=true&securityStatus=true", fresh_s=fresh_s)
+        with about("describe", model=ref.name):
+            answer = await self._ask(f"/api/models/{ref.name}{at}?blobs=true&securityStatus=true", fresh_s=fresh_s)
         data = self._read(answer)
         if not isinstance(data, dict):
             raise HubAnswer(host=self._host, problem=ref.name)
@@ -146,9 +150,9 @@ class Hub:
         from domicile.card import render
 
         revision = quote(ref.revision or "main", safe="")
-        answer = await self._ask(
-            f"/{ref.name}/resolve/{revision}/README.md", fresh_s=SEARCH_FRESH_S, limit=CARD_LIMIT, cut=True
-        )
+        path = f"/{ref.name}/resolve/{revision}/README.md"
+        with about("card", model=ref.name):
+            answer = await self._ask(path, fresh_s=SEARCH_FRESH_S, limit=CARD_LIMIT, cut=True)
         markdown = answer.body.decode("utf-8", "replace")
         base = f"{self._endpoint}/{ref.name}/blob/{revision}/"
         card = await asyncio.to_thread(render, markdown, base)
@@ -213,7 +217,8 @@ class Hub:
     async def reach(self) -> None:
         """Ask the Hub for anything at all. Raises what is wrong with the way there."""
         try:
-            answer = await self.client.get(f"{self._endpoint}/api/models?limit=1", headers=self._headers())
+            with about("check"):
+                answer = await self.client.get(f"{self._endpoint}/api/models?limit=1", headers=self._headers())
         except (httpx2.HTTPError, httpx2.InvalidURL) as trouble:
             raise HubUnreachable(host=self._host, problem=str(trouble) or type(trouble).__name__) from trouble
         self.judge(answer)
@@ -244,7 +249,7 @@ class Hub:
             raise HubUnreachable(host=self._host, problem="offline", reason="offline")
         try:
             fetched = await self._fetch(question, kept, limit, cut)
-        except (HubUnreachable, HubBusy):
+        except (HubUnreachable, HubBusy, Offline):
             if kept is None:
                 raise
             return Answer(kept.body, self._cache.age_s(kept), kept.next, stale=True)

@@ -19,21 +19,26 @@ from domicile import __version__, i18n
 from domicile.app import House
 from domicile.web import (
     api,
+    away,
     custom,
     discover,
     huggingface,
     jobs,
+    kept,
     library,
+    metrics,
     neighbour,
     openai,
     origins,
     progress,
     search,
+    tuning,
 )
 from domicile.web.guard import Guard, Rules
 from domicile.web.limits import Limits
 from domicile.web.openapi import document
 from domicile.web.trouble import Troubles, language
+from domicile.web.wishes import Wishes
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +81,11 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/domicile/models/{name:path}/sleep", api.sleep, query=("force",)),
     Route("POST", "/domicile/models/{name:path}/activate", api.activate),
     Route("POST", "/domicile/models/{name:path}/update", origins.update, status=202),
+    Route("GET", "/domicile/models/{name:path}/settings", tuning.settings),
+    Route("PATCH", "/domicile/models/{name:path}/settings", tuning.change_settings, "settings"),
+    Route("POST", "/domicile/models/{name:path}/selftest", tuning.selftest),
     Route("GET", "/domicile/models/{name:path}/log", api.log, gives="text/plain", query=("lines", "follow")),
+    Route("GET", "/domicile/models/{name:path}/template", kept.template, query=("base",)),
     Route("GET", "/domicile/models/{name:path}/modelfile", library.modelfile),
     Route("POST", "/domicile/models/{name:path}/export", library.export, "export", status=202),
     Route("POST", "/domicile/models/{name:path}/aliases", library.alias, "alias", status=201),
@@ -96,6 +105,9 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/domicile/resolve", api.resolve, query=("name!",)),
     Route("GET", "/domicile/machine", discover.machine, query=("calibrate",)),
     Route("GET", "/domicile/machine/load", discover.machine_load),
+    Route(
+        "GET", "/domicile/machine/events", metrics.machine_events, gives="text/event-stream", query=("every", "count")
+    ),
     Route("GET", "/domicile/fit", discover.fit, query=("model!", "context", "kv", "slots", "on", "quick")),
     Route("GET", "/domicile/fit/cards", discover.cards, query=("model!", "context", "kv", "slots", "on")),
     Route("GET", "/domicile/repository", discover.repository, query=("model!", "context", "kv", "slots", "on")),
@@ -143,14 +155,25 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/domicile/partials", jobs.partials),
     Route("DELETE", "/domicile/partials/{name:path}", jobs.forget_partial),
     Route("GET", "/api/models/download/status", jobs.download_status, query=("model", "id")),
+    Route("GET", "/domicile/targets", away.targets),
+    Route("POST", "/domicile/targets", away.add_target, "target", status=201),
+    Route("POST", "/domicile/targets/order", away.order_targets, "names"),
+    Route("POST", "/domicile/targets/{name}/consent", away.consent, "consent"),
+    Route("POST", "/domicile/targets/{name}/test", away.test_target),
+    Route("GET", "/domicile/targets/{name}", away.target),
+    Route("DELETE", "/domicile/targets/{name}", away.remove_target),
+    Route("GET", "/domicile/egress", away.outgoing, query=("since", "limit")),
     Route("GET", "/domicile/ps", api.ps),
+    Route("GET", "/domicile/cache", kept.cache),
+    Route("DELETE", "/domicile/cache", kept.clear_cache, query=("model",)),
     Route("GET", "/domicile/doctor", api.doctor),
+    Route("GET", "/metrics", metrics.metrics, gives="text/plain"),
 )
 
 
 def build(house: House, rules: Rules) -> ASGIApp:
-    """The application: guard, then errors, then limits, then routes."""
+    """The application: counts, then guard, then errors, then limits, then routes."""
     app: ASGIApp = Router([StarletteRoute(r.path, r.handler, methods=[r.method]) for r in ROUTES])
     app = Limits(app, house.settings.body_limit)
-    app = Troubles(app, house)
-    return Guard(app, rules)
+    app = Troubles(Wishes(app), house)
+    return metrics.Counted(Guard(app, rules))

@@ -11,12 +11,14 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from domicile import __version__, i18n
+from domicile import __version__, i18n, tunable
 from domicile.config import seconds
 from domicile.errors import BadField
-from domicile.types import ModelRef
+from domicile.runner import Presence
+from domicile.types import Installed, ModelRef, Terms
 from domicile.web import asking
 from domicile.web.trouble import error_body, house_of, language
+from domicile.web.tuning import choice_text, result_shown
 
 
 async def health(request: Request) -> Response:
@@ -31,15 +33,20 @@ async def version(request: Request) -> Response:
 
 async def models(request: Request) -> Response:
     """Every model that lives here."""
-    return JSONResponse({"models": [m.public() for m in house_of(request).library.list()]})
+    house, lang = house_of(request), language(request.scope)
+    shown = [{**m.public(), "self_test": _tried(m, lang)} for m in house.library.list()]
+    return JSONResponse({"models": shown})
 
 
 async def model(request: Request) -> Response:
     """One model, and whether it is awake."""
     house = house_of(request)
     found = house.library.get(request.path_params["name"])
-    awake = next((p.public() for p in house.runner.ps() if p.name == found.name), None)
-    return JSONResponse({**found.public(), "path": str(found.path), "awake": awake})
+    lang = language(request.scope)
+    awake = next((presence_shown(p, lang) for p in house.runner.ps() if p.name == found.name), None)
+    template = house.templates.known(found.name)
+    about = {"awake": awake, "self_test": _tried(found, lang), "template": template.public() if template else None}
+    return JSONResponse({**found.public(), "path": str(found.path), **about})
 
 
 async def add_model(request: Request) -> Response:
@@ -68,17 +75,26 @@ async def activate(request: Request) -> Response:
 
 
 async def ps(request: Request) -> Response:
-    """Which models are awake."""
-    return JSONResponse({"models": [p.public() for p in house_of(request).runner.ps()]})
+    """Which models are awake, waking or waiting for memory; what each holds, who uses it and who waits. `template`
+    names the built-in template where a file's own was refused."""
+    house, lang = house_of(request), language(request.scope)
+    shown = []
+    for presence in house.runner.ps():
+        template = house.templates.known(presence.name)
+        shown.append({**presence_shown(presence, lang), "template": template.built_in if template else None})
+    return JSONResponse({"models": shown, "waiting": house.runner.waiting})
 
 
 async def wake(request: Request) -> Response:
-    """Wake a model before it is asked anything; `{"keep_alive": "10m"}` holds from then on."""
+    """Wake a model before it is asked anything; `{"keep_alive": "10m", "context": 16384}` hold from then on."""
     house = house_of(request)
     _, data = await asking.json_object(request)
-    async with house.session(request.path_params["name"], _keep_alive(data)) as (found, _):
-        name = found.name
-    return JSONResponse(next(p.public() for p in house.runner.ps() if p.name == name))
+    async with house.session(request.path_params["name"], _keep_alive(data), terms=_wish(data), turn=False) as (
+        found,
+        _,
+    ):
+        shown = next(presence_shown(p, language(request.scope)) for p in house.runner.ps() if p.name == found.name)
+    return JSONResponse(shown)
 
 
 async def sleep(request: Request) -> Response:
@@ -148,6 +164,21 @@ def _keep_alive(data: dict[str, Any]) -> float | None:
         return seconds(value)
     except (ValueError, TypeError) as trouble:
         raise BadField(field="keep_alive", problem=repr(value)[:80], reason="duration") from trouble
+
+
+def _wish(data: dict[str, Any]) -> Terms:
+    context = tunable.read({"context": data.get("context")})["context"]
+    return Terms(context=context)
+
+
+def _tried(model: Installed, lang: str) -> dict[str, Any] | None:
+    return result_shown(model.self_test, lang) if model.self_test else None
+
+
+def presence_shown(presence: Presence, lang: str) -> dict[str, Any]:
+    """A model that is not asleep, and in words what must be said of it."""
+    note = presence.note
+    return {**presence.public(), "note_text": choice_text(note, lang) if note else None}
 
 
 def _last_lines(path: Path, count: int) -> str:

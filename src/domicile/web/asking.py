@@ -19,6 +19,7 @@ SCHEMA_BYTES = 256 * 1024
 DEPTH = 32
 BODY_DEPTH = 64
 MAX_TOKENS = 1 << 20
+_OURS = "x-domicile-"
 
 
 async def json_object(request: Request) -> tuple[bytes, dict[str, Any]]:
@@ -43,6 +44,15 @@ async def json_object(request: Request) -> tuple[bytes, dict[str, Any]]:
     if "\\ud" in text.lower() and _lone_surrogate(data):
         raise BadJSON(reason="utf8", place=text.lower().find("\\ud"))
     return body, data
+
+
+def said_beside(request: Request) -> dict[str, str]:
+    """What a caller says in headers of ours, by name without its `X-Domicile-`: `num_ctx`. Raises `BadField`."""
+    said = {k.removeprefix(_OURS).replace("-", "_"): v for k, v in request.headers.items() if k.startswith(_OURS)}
+    wanted = said.get("num_ctx")
+    if wanted is not None and not (wanted.isdigit() and len(wanted) < 9 and int(wanted) > 0):
+        raise BadField(field="X-Domicile-Num-Ctx", problem=wanted[:40], reason="number")
+    return said
 
 
 def depth(value: object, limit: int) -> int:

@@ -104,15 +104,16 @@ def _asked(request: Request) -> tuple[str, Wish]:
     if kv not in KV_TYPES:
         raise BadField(field="kv", problem=kv[:40], reason="one_of", allowed=", ".join(KV_TYPES))
     wish = Wish(
-        context=_whole(query, "context", 0, MAX_CONTEXT) or None,
+        context=whole(query, "context", 0, MAX_CONTEXT) or None,
         kv_type=kv,
-        slots=_whole(query, "slots", 1, 256),
+        slots=whole(query, "slots", 1, 256),
         on=query.get("on") or None,
     )
     return name, wish
 
 
-def _whole(query: Mapping[str, str], field: str, default: int, most: int) -> int:
+def whole(query: Mapping[str, str], field: str, default: int, most: int) -> int:
+    """A number of a query, from 1 to `most`."""
     said = query.get(field)
     if said is None:
         return default

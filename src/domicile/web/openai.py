@@ -11,8 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from domicile.answering import Ask
-from domicile.app import House
-from domicile.types import Installed
+from domicile.types import Installed, Ticket
 from domicile.web import asking
 from domicile.web.relay import Relay
 from domicile.web.trouble import house_of
@@ -22,23 +21,27 @@ async def chat_completions(request: Request) -> Any:
     """Answer a conversation, streamed or not."""
     body, data = await asking.json_object(request)
     name = asking.text_of(data, "model") or ""
-    asking.flag_of(data, "stream")
+    streams = asking.flag_of(data, "stream")
     asking.check_chat(data)
-    return _relay(house_of(request), name, "/v1/chat/completions", body)
+    return _relay(request, name, "/v1/chat/completions", body, streams)
 
 
 async def completions(request: Request) -> Any:
     """Go on from a text, without the chat template."""
     body, data = await asking.json_object(request)
     name = asking.text_of(data, "model") or ""
-    asking.flag_of(data, "stream")
+    streams = asking.flag_of(data, "stream")
     asking.check_prompt(data)
-    return _relay(house_of(request), name, "/v1/completions", body)
+    return _relay(request, name, "/v1/completions", body, streams)
 
 
-def _relay(house: House, name: str, path: str, body: bytes) -> Relay:
-    house.library.ready(name)  # a misspelt name fails here, before anything is woken
-    return Relay(lambda: house.answer(Ask(name, path, body)), house.closing)
+def _relay(request: Request, name: str, path: str, body: bytes, streams: bool) -> Relay:
+    """A misspelt name fails before anything is woken; one that is on its way here may be answered elsewhere."""
+    house, ticket = house_of(request), Ticket()
+    ask = Ask(name, path, body, said=asking.said_beside(request), ticket=ticket)
+    return Relay(
+        lambda: house.answer(ask), house.closing, ticket=ticket, streams=streams, limit_s=house.settings.answer_limit
+    )
 
 
 async def models(request: Request) -> Response:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
 from domicile import __version__
+from domicile.tunable import TUNABLE
 
 _TEXT = {"type": "string"}
 _RATE = {"type": ["string", "number", "null"], "description": "bytes a second: 5MB/s, or a number"}
@@ -49,6 +50,8 @@ BODIES: dict[str, dict[str, Any]] = {
             "tools": {"type": "array", "items": {"type": "object"}},
             "tool_choice": {"type": ["string", "object"]},
             "response_format": {"type": "object"},
+            "strategy": {"type": "string", "enum": ["home", "home-then-away", "away"]},
+            "context": {"type": "string", "enum": ["refuse", "trim"], "default": "refuse"},
         },
         "additionalProperties": True,
     },
@@ -102,6 +105,15 @@ BODIES: dict[str, dict[str, Any]] = {
     },
     "link": {"type": "object", "required": ["link"], "properties": {"link": _TEXT}},
     "path": {"type": "object", "required": ["path"], "properties": {"path": _TEXT}},
+    "settings": {
+        "type": "object",
+        "properties": {name: {"type": ["string", "number", "boolean", "array", "null"]} for name in TUNABLE},
+        "additionalProperties": False,
+    },
+    "wake": {
+        "type": "object",
+        "properties": {"keep_alive": {"type": ["string", "number"]}, "context": {"type": "integer"}},
+    },
     "alias": {"type": "object", "required": ["alias"], "properties": {"alias": _TEXT}},
     "adopt": {
         "type": "object",
@@ -121,7 +133,23 @@ BODIES: dict[str, dict[str, Any]] = {
             "force": {"type": "boolean", "default": False},
         },
     },
-    "wake": {"type": "object", "properties": {"keep_alive": {"type": ["string", "number"]}}},
+    "target": {
+        "type": "object",
+        "required": ["name"],
+        "properties": {
+            "name": _TEXT,
+            "url": _TEXT,
+            "key": _TEXT,
+            "timeout": {"type": ["string", "number"]},
+            "models": {"type": "object", "additionalProperties": _TEXT},
+        },
+    },
+    "consent": {"type": "object", "required": ["consent"], "properties": {"consent": {"type": "boolean"}}},
+    "names": {
+        "type": "object",
+        "required": ["names"],
+        "properties": {"names": {"type": "array", "items": _TEXT}},
+    },
 }
 
 _ERROR = {

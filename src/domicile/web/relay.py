@@ -8,56 +8,125 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
+import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 from starlette.types import Receive, Scope, Send
 
-from domicile.answering import Answer
+from domicile.answering import Answer, whole
 from domicile.engines import Reply
-from domicile.errors import DomicileError, ShuttingDown
+from domicile.errors import AnswerTooLong, DomicileError, ShuttingDown
+from domicile.types import Ticket
 from domicile.web.trouble import event_of
 
 SLOW_READER_S = 60.0
 """A reader who takes nothing for this long is cut, so that the slot serves others."""
+
+BEAT_S = 1.0
+PATIENCE_S = 5.0
+"""Who waits longer for a turn is told how many come first."""
+HEARTBEAT_S = 15.0
+_SSE = (
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+)
 
 Asking = Callable[[], AbstractAsyncContextManager[Answer]]
 """Ask; leaving the context stops the generation."""
 
 
 class Relay:
-    """An ASGI answer: what a model says, passed on."""
+    """An ASGI answer: what a model says, passed on.
 
-    def __init__(self, asking: Asking, closing: asyncio.Event) -> None:
+    Whoever waits long for a stream's turn is told by comments how many come first, so that neither they nor a proxy
+    take the silence for death. `limit_s` bounds an answer, from its turn on.
+    """
+
+    def __init__(
+        self,
+        asking: Asking,
+        closing: asyncio.Event,
+        *,
+        ticket: Ticket | None = None,
+        streams: bool = False,
+        limit_s: float = math.inf,
+    ) -> None:
         self._asking = asking
         self._closing = closing
+        self._ticket = ticket or Ticket()
+        self._streams = streams
+        self._limit_s = limit_s
+        self._started = False
+        self._events = False
+        """What has started is a stream of events: an error can be one of them."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         work = asyncio.create_task(self._work(scope, send))
         left = asyncio.create_task(_until_left(receive))
         closing = asyncio.create_task(self._closing.wait())
+        too_long = False
         try:
-            await asyncio.wait({work, left, closing}, return_when=asyncio.FIRST_COMPLETED)
-            if closing.done() and not work.done():
+            too_long = await self._until_over(work, left, closing, send)
+            if too_long:
+                work.cancel("long")
+            elif closing.done() and not work.done():
                 await asyncio.wait({work, left}, timeout=2, return_when=asyncio.FIRST_COMPLETED)
                 work.cancel("closing")
             elif not work.done():
                 work.cancel("left")
             with contextlib.suppress(asyncio.CancelledError):
                 await work
+            if too_long and not self._started:
+                raise AnswerTooLong(seconds=self._limit_s)
         finally:
             for task in (work, left, closing):
                 task.cancel()
             await asyncio.wait({work, left, closing})
 
+    async def _until_over(
+        self, work: asyncio.Task[None], left: asyncio.Task[None], closing: asyncio.Task[bool], send: Send
+    ) -> bool:
+        """Until the answer is whole, its reader left or the house closes (False); or it has gone on too long (True)."""
+        began, told_at, told = time.monotonic(), 0.0, 0
+        while True:
+            done, _ = await asyncio.wait({work, left, closing}, timeout=BEAT_S, return_when=asyncio.FIRST_COMPLETED)
+            if done:
+                return False
+            now, position = time.monotonic(), self._ticket.position()
+            if self._ticket.began is not None and now - self._ticket.began > self._limit_s:
+                return True
+            patient = now - began > PATIENCE_S and (position != told or now - told_at > HEARTBEAT_S)
+            if self._streams and position is not None and patient:
+                told_at, told = now, position
+                if not self._started:
+                    self._started = self._events = True
+                    await send({"type": "http.response.start", "status": 200, "headers": [*_SSE]})
+                comment = f": position {position}\n\n".encode()
+                await send({"type": "http.response.body", "body": comment, "more_body": True})
+
     async def _work(self, scope: Scope, send: Send) -> None:
-        async with self._asking() as answer:
-            first = await anext(answer.reply.body, b"")
-            await send(_start(answer))
-            await self._pass(first, answer.reply, scope, send)
+        try:
+            async with self._asking() as answer:
+                first = await anext(answer.reply.body, b"")
+                if self._started:  # the comments have gone before: what would be a header is one of them
+                    if not answer.reply.content_type.startswith("text/event-stream"):
+                        first = b"data: " + first + await whole(answer.reply.body) + b"\n\n"
+                    first = f": served-by {answer.served_by}; model={answer.model}\n\n".encode() + first
+                else:
+                    self._started = True
+                    self._events = answer.reply.content_type.startswith("text/event-stream")
+                    await send(_start(answer))
+                await self._pass(first, answer.reply, scope, send)
+        except DomicileError as error:
+            if not self._events:
+                raise
+            await send({"type": "http.response.body", "body": b"\n\n" + event_of(error, scope), "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
 
     async def _pass(self, first: bytes, reply: Reply, scope: Scope, send: Send) -> None:
-        streams = reply.content_type.startswith("text/event-stream")
         chunk = first
         try:
             while chunk:
@@ -67,15 +136,12 @@ class Relay:
         except TimeoutError:
             return
         except asyncio.CancelledError as cancelled:
-            if streams and cancelled.args == ("closing",):
-                await send({"type": "http.response.body", "body": event_of(ShuttingDown(), scope), "more_body": True})
+            error = _of_cancel(cancelled, self._limit_s)
+            if self._events and error is not None:
+                # An event of its own, even when the last one was cut in the middle.
+                await send({"type": "http.response.body", "body": b"\n\n" + event_of(error, scope), "more_body": True})
                 await send({"type": "http.response.body", "body": b""})
             raise
-        except DomicileError as error:
-            if not streams:
-                raise
-            # An event of its own, even when the last one was cut in the middle.
-            await send({"type": "http.response.body", "body": b"\n\n" + event_of(error, scope), "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
 
@@ -85,8 +151,19 @@ def _start(answer: Answer) -> dict[str, object]:
     headers = [(b"content-type", reply.content_type.encode("latin-1"))]
     headers += [(f"x-domicile-{k.lower()}".encode(), v.encode("latin-1", "replace")) for k, v in said.items()]
     if reply.content_type.startswith("text/event-stream"):
-        headers += [(b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")]
+        headers += _SSE[1:]
     return {"type": "http.response.start", "status": reply.status, "headers": headers}
+
+
+def _of_cancel(cancelled: asyncio.CancelledError, limit_s: float) -> DomicileError | None:
+    """What a reader is told of an answer that we end; nothing when the reader ended it."""
+    match cancelled.args:
+        case ("closing",):
+            return ShuttingDown()
+        case ("long",):
+            return AnswerTooLong(seconds=limit_s)
+        case _:
+            return None
 
 
 async def _until_left(receive: Receive) -> None:

@@ -29,6 +29,7 @@ from domicile.web.trouble import bug_of
 
 _KEY_DIGEST = "api_key_sha256"
 _GRACE_S = 3
+_FILES = 65536
 HEADERS_S = 15.0
 HEADERS_BYTES = 32 * 1024
 
@@ -62,6 +63,7 @@ async def open_door(settings: Settings, *, new_key: bool = False) -> AsyncIterat
     present = doorplate.read(settings)
     if present is not None:
         raise AlreadyOpen(url=present.url, pid=present.pid)
+    _allow_files()
     listener = _listen(settings)
     port = listener.getsockname()[1]
     async with open_house(settings, takes="all") as house:
@@ -101,6 +103,19 @@ async def open_door(settings: Settings, *, new_key: bool = False) -> AsyncIterat
             await asyncio.wait([watching])
             await serving
             doorplate.remove(settings)
+
+
+def _allow_files() -> None:
+    """As many open files as the system lets us have, within reason: the usual 1,024 are a thousand visitors."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _tell(watching: asyncio.Task[None]) -> None:

@@ -7,6 +7,7 @@ a `DomicileError` is a bug: it is logged with its trace, and the reader gets a n
 from __future__ import annotations
 
 import json
+import math
 import secrets
 import sys
 import traceback
@@ -26,9 +27,11 @@ from domicile.errors import (
     HubBusy,
     KeyRequired,
     MethodRefused,
+    NobodyAnswers,
     OutOfMemory,
     RouteNotFound,
     ShuttingDown,
+    StillDownloading,
 )
 
 _TYPES = {
@@ -36,6 +39,7 @@ _TYPES = {
     401: "authentication_error",
     403: "permission_error",
     404: "not_found_error",
+    429: "rate_limit_error",
 }
 
 
@@ -82,7 +86,10 @@ def answer_error(error: DomicileError, scope: Scope) -> JSONResponse:
     headers = {}
     if isinstance(error, KeyRequired):
         headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, (HubBusy, OutOfMemory, ShuttingDown)):
+    after = error.facts.get("retry_after")
+    if isinstance(after, int | float):
+        headers["Retry-After"] = str(max(1, math.ceil(after)))
+    elif isinstance(error, (HubBusy, NobodyAnswers, OutOfMemory, ShuttingDown, StillDownloading)):
         headers["Retry-After"] = "5"
     return JSONResponse(error_body(language(scope), error), error.status, headers)
 
