@@ -20,6 +20,8 @@ import pytest
 
 from domicile.app import open_house
 from domicile.config import load
+from domicile.db import Database
+from domicile.egress import Egress
 from domicile.jobs.notices import Notices, desktop_command, has_desktop, is_allowed
 from domicile.types import Job
 from tests.conftest import OpenHouse, RedisServer, Visiting
@@ -305,6 +307,23 @@ async def test_a_disk_without_room_is_refused_before_the_first_byte(
 # -- word at the end --
 
 
+class _notices:  # noqa: N801 - said like a function
+    """Notices with a door of their own, for one word."""
+
+    def __init__(self, lang: str) -> None:
+        self._lang = lang
+
+    async def tell(self, job: Job) -> None:
+        settings = load()
+        database = Database(settings.database)
+        egress = Egress(database)
+        try:
+            await Notices(settings, lambda: self._lang, egress).tell(job)
+        finally:
+            await egress.aclose()
+            database.close()
+
+
 class _Listener(BaseHTTPRequestHandler):
     heard: list[Any]
     answers: list[int]
@@ -354,7 +373,7 @@ async def test_a_webhook_that_does_not_listen_is_tried_three_times_and_named(
     listener: type[_Listener], capsys: pytest.CaptureFixture[str]
 ) -> None:
     listener.answers += [500] * 5
-    await Notices(load(), lambda: "en").tell(Job("1", "pull", "m", "done"))
+    await _notices("en").tell(Job("1", "pull", "m", "done"))
     assert len(listener.heard) == 3
     assert "localhost could not be told (HTTP 500)" in capsys.readouterr().err
 
@@ -401,6 +420,6 @@ async def test_a_notice_is_shown_when_it_is_asked_for(tmp_path: Path, monkeypatc
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     for setting, shown in (("off", False), ("auto", False), ("on", True)):
         monkeypatch.setenv("DOMICILE_NOTICES", setting)
-        await Notices(load(), lambda: "fr").tell(Job("1", "pull", "org/x", "done", started_at=1, completed_at=2))
+        await _notices("fr").tell(Job("1", "pull", "org/x", "done", started_at=1, completed_at=2))
         assert (tmp_path / "shown").exists() is shown
     assert (tmp_path / "shown").read_text("utf-8").strip() == "org/x habite maintenant ici."
