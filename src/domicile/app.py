@@ -8,33 +8,43 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import platform
+import re
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import httpx2
 
 from domicile import __version__, engines, i18n
 from domicile.answering import Answer, Ask, checked
+from domicile.blobs import Blobs
 from domicile.config import Settings
 from domicile.db import Database
+from domicile.dialects.modelfile import Recipe
 from domicile.download import check_room, fetch
 from domicile.engines import Awake, Engine, Launch
 from domicile.engines.llama import sweep
-from domicile.errors import BadName, DomicileError, NoLog
+from domicile.errors import BadField, BadName, DomicileError, NoLog
+from domicile.formats.architectures import encoder_only
 from domicile.jobs import Jobs, Progress, Work
 from domicile.library import Library, folder_of, free_bytes
+from domicile.recipes import Recipes, applied
+from domicile.responses import Responses
 from domicile.runner import Runner
 from domicile.sources.hub import Hub, choose
 from domicile.types import Facts, FitReport, Installed, Job, ModelRef, Repository, Variant
 
 if TYPE_CHECKING:
     from domicile.advice import Adviser
+
+EMBEDDED_TOKENS = 8192
+"""The longest text that an embedding model reads, as far as its context and memory go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +66,9 @@ class House:
         self.settings = settings
         self.database = database
         self.library = Library(settings, database)
+        self.recipes = Recipes(database, self.library)
+        self.responses = Responses(database)
+        self.blobs = Blobs(settings.models / "blobs")
         self.jobs = Jobs(self._describe)
         self.runner = Runner(kinds, self.launch_of, settings.keep_alive)
         self.hub = Hub(settings, client)
@@ -128,7 +141,7 @@ class House:
     @asynccontextmanager
     async def session(self, name: str, keep_alive_s: float | None = None) -> AsyncIterator[tuple[Installed, Awake]]:
         """A model of the library, awake while the context lasts."""
-        model = self.library.ready(name)
+        model = self.recipes.weights(self.library.ready(name))
         async with self.runner.session(model, keep_alive_s) as awake:
             yield model, awake
             self._remember(model, awake)
@@ -138,6 +151,9 @@ class House:
     @asynccontextmanager
     async def answer(self, ask: Ask) -> AsyncIterator[Answer]:
         """What a model says to a question. Leaving the context stops the generation."""
+        recipe = self.recipes.of(self.library.get(ask.model).name)
+        if recipe is not None:
+            ask = replace(ask, body=json.dumps(applied(recipe, ask.data())).encode())
         async with self.session(ask.model, ask.keep_alive_s) as (model, awake), awake.ask(ask.path, ask.body) as reply:
             yield Answer(await checked(model.name, reply), model.name, "home")
 
@@ -145,7 +161,50 @@ class House:
         """Put it to sleep, then forget it. Returns what it was, and the bytes freed."""
         model = self.library.get(name)
         await self.runner.sleep(model.name, force=force)
+        self.recipes.forget(model.name)
         return model, self.library.remove(model.name)
+
+    def find(self, name: str) -> Installed | None:
+        """The model of a name, if it lives here."""
+        with contextlib.suppress(DomicileError):
+            return self.library.get(name)
+        return None
+
+    async def create(self, name: str, recipe: Recipe, digest: str | None = None) -> Installed:
+        """A derived model: it shares the files of the one it comes from, or is made of a file that was sent.
+        Raises `BadField` for a name that is taken by a model that was not made so."""
+        name = self._free_name(name)
+        if digest is not None:
+            path = self.blobs.get(digest)
+            facts = (await self.adviser.known(str(path))).facts  # raises what is wrong with it
+            size = path.stat().st_size
+            made = Installed(name, path, "gguf", size, "file", files=(path,), quantisation=facts.quantisation)
+            recipe = replace(recipe, base=str(path))
+        else:
+            base = self.library.ready(recipe.base)
+            made = _derived(name, base)
+            recipe = _over(recipe, base.name, self.recipes.of(base.name))
+        self.library.add(made)
+        self.recipes.keep(name, recipe)
+        return self.library.get(name)
+
+    def copy(self, source: str, name: str) -> Installed:
+        """Another name for a model; its files are shared."""
+        model = self.library.ready(source)
+        name = self._free_name(name)
+        recipe = self.recipes.of(model.name) or Recipe(model.name)
+        self.library.add(_derived(name, model))
+        self.recipes.keep(name, recipe)
+        return self.library.get(name)
+
+    def _free_name(self, said: str) -> str:
+        name = said.strip().removesuffix(":latest")
+        if not _NEW_NAME.fullmatch(name):
+            raise BadName(name=said[:200])
+        present = self.find(name)
+        if present is not None and (present.name.lower() != name.lower() or self.recipes.of(present.name) is None):
+            raise BadField(field="model", problem=present.name, reason="taken")
+        return present.name if present else name
 
     def log_of(self, name: str) -> Path:
         model = self.library.get(name)
@@ -164,6 +223,10 @@ class House:
         plan, report, facts = await self.adviser.launch(model)
         self._predicted[model.name] = (report, facts)
         machine = await self.adviser.machine()
+        recipe = self.recipes.of(model.name)
+        embedding = facts.task == "feature-extraction"
+        if embedding and encoder_only(facts.architecture or ""):  # it sees both ways: a text is one batch
+            plan = replace(plan, n_ubatch=max(plan.n_ubatch, min(plan.n_ctx // plan.n_parallel, EMBEDDED_TOKENS)))
         return Launch(
             model=model,
             plan=plan,
@@ -171,6 +234,8 @@ class House:
             memory_bytes=self.settings.engine_memory or int((machine.ram_available_bytes or 1 << 40) * 0.9),
             deadline_s=self.settings.wake_timeout,
             log=self._log_path(model.name),
+            embedding=embedding,
+            adapters=tuple(self.blobs.get(digest) for digest in recipe.adapters) if recipe else (),
         )
 
     def _remember(self, model: Installed, awake: Awake) -> None:
@@ -248,6 +313,30 @@ def _already(model: Installed) -> Work:
         return {"name": model.name, "size_bytes": model.size_bytes}
 
     return work
+
+
+_NEW_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,79}(/[A-Za-z0-9][\w.-]{0,79}){0,2}(:[\w.-]{1,80})?", re.ASCII)
+
+
+def _derived(name: str, base: Installed) -> Installed:
+    """A model of another name with the same files. It is no variant of the repository they came from."""
+    source: Literal["hub", "file"] = "hub" if base.source == "hub" else "file"
+    return replace(base, name=name, source=source, repository=None, added_at=None, last_used_at=None, active=False)
+
+
+def _over(recipe: Recipe, base: str, under: Recipe | None) -> Recipe:
+    """What a derived model adds, over what the one it comes from adds already."""
+    if under is None:
+        return replace(recipe, base=base)
+    return Recipe(
+        under.base if under.adapters == () else base,
+        {**under.parameters, **recipe.parameters},
+        recipe.template or under.template,
+        recipe.system or under.system,
+        recipe.messages or under.messages,
+        (*under.adapters, *recipe.adapters),
+        recipe.licence or under.licence,
+    )
 
 
 def _from_hub(repository: Repository, variant: Variant, files: list[Path]) -> Installed:

@@ -8,10 +8,13 @@ An error knows its code, its HTTP status, the exit status of the command line an
     ├── BadInput                  400  what was asked cannot be read
     │   ├── BadJSON  BadField  BadName  MissingField
     │   ├── ContextTooLong             the prompt does not fit the context (both numbers)
+    │   ├── ModelCannot                this model has no tools, no images ... (reason)
+    │   ├── WrongDigest                what came has another sha256, or that is none
     │   ├── GrammarTooLarge            a grammar or schema beyond the bounds that keep the engine safe
     │   └── BodyTooLarge          413
     ├── NotFound                  404
     │   ├── ModelNotFound  JobNotFound  RouteNotFound  NoLog  CardNotFound
+    │   ├── ResponseNotFound  BlobNotFound
     │   ├── RepositoryNotFound  RevisionNotFound  FileNotOnHub  NoSuchVariant  NothingToRun
     │   └── ModelFileMissing      409  the library knows it, the disk does not
     ├── Refused                   403  the guard said no
@@ -33,6 +36,7 @@ An error knows its code, its HTTP status, the exit status of the command line an
     │   └── HomeNotWritable       500
     ├── EngineTrouble             500
     │   ├── EngineMissing         501
+    │   ├── NotSupported          501  a route of another's dialect that is not answered here
     │   ├── BadModelFile          422
     │   ├── OutOfMemory           503
     │   ├── EngineDied            502
@@ -106,6 +110,12 @@ class ContextTooLong(BadInput): ...
 class GrammarTooLarge(BadInput): ...
 
 
+class ModelCannot(BadInput): ...
+
+
+class WrongDigest(BadInput): ...
+
+
 class BodyTooLarge(BadInput):
     status = 413
 
@@ -122,6 +132,12 @@ class JobNotFound(NotFound): ...
 
 
 class RouteNotFound(NotFound): ...
+
+
+class ResponseNotFound(NotFound): ...
+
+
+class BlobNotFound(NotFound): ...
 
 
 class NoLog(NotFound): ...
@@ -224,6 +240,10 @@ class EngineTrouble(DomicileError):
 
 
 class EngineMissing(EngineTrouble):
+    status = 501
+
+
+class NotSupported(EngineTrouble):
     status = 501
 
 

@@ -28,6 +28,10 @@ class Launch:
     """Ceiling of the child's own memory."""
     deadline_s: float
     log: Path
+    embedding: bool = False
+    """Wake it to give vectors (`/v1/embeddings`) instead of words."""
+    adapters: tuple[Path, ...] = ()
+    """Low-rank adapters (GGUF) laid over its weights."""
 
 
 @dataclass(frozen=True, slots=True)

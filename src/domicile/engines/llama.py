@@ -151,6 +151,8 @@ class _Child:
             "plan": asdict(self._launch.plan),
             "threads": self._launch.threads,
             "memory_bytes": self._launch.memory_bytes,
+            "embedding": self._launch.embedding,
+            "adapters": [str(path) for path in self._launch.adapters],
         }
         assert self._process.stdin is not None
         with contextlib.suppress(ConnectionError):  # it is gone already: its exit says why

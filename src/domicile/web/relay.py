@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 
 from starlette.types import Receive, Scope, Send
@@ -53,7 +53,7 @@ class Relay:
     async def _work(self, scope: Scope, send: Send) -> None:
         async with self._asking() as answer:
             first = await anext(answer.reply.body, b"")
-            await send(_start(answer))
+            await send(start(answer, answer.reply.content_type))
             await self._pass(first, answer.reply, scope, send)
 
     async def _pass(self, first: bytes, reply: Reply, scope: Scope, send: Send) -> None:
@@ -79,14 +79,14 @@ class Relay:
         await send({"type": "http.response.body", "body": b""})
 
 
-def _start(answer: Answer) -> dict[str, object]:
-    reply = answer.reply
-    said = {"served-by": f"{answer.served_by}; model={answer.model}", **answer.notes}
-    headers = [(b"content-type", reply.content_type.encode("latin-1"))]
+def start(answer: Answer, content_type: str, notes: Mapping[str, str] | None = None) -> dict[str, object]:
+    """The status line and the headers: what kind of answer, and what must be said about it."""
+    said = {"served-by": f"{answer.served_by}; model={answer.model}", **answer.notes, **(notes or {})}
+    headers = [(b"content-type", content_type.encode("latin-1"))]
     headers += [(f"x-domicile-{k.lower()}".encode(), v.encode("latin-1", "replace")) for k, v in said.items()]
-    if reply.content_type.startswith("text/event-stream"):
+    if not content_type.startswith("application/json"):
         headers += [(b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")]
-    return {"type": "http.response.start", "status": reply.status, "headers": headers}
+    return {"type": "http.response.start", "status": answer.reply.status, "headers": headers}
 
 
 async def _until_left(receive: Receive) -> None:

@@ -1,0 +1,87 @@
+"""Anthropic's dialect: `/v1/messages`, `/v1/messages/count_tokens`; its `/v1/models` is `openai`'s, by a header."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from domicile.answering import Ask, whole
+from domicile.dialects import anthropic, chat
+from domicile.dialects.chat import PATH
+from domicile.errors import EngineDied
+from domicile.types import Installed
+from domicile.web import asking
+from domicile.web.trouble import house_of
+from domicile.web.turned import Turned
+
+COUNT = "/v1/chat/completions/input_tokens"
+"""The engine's own count of a conversation under its template."""
+
+
+async def messages(request: Request) -> Any:
+    """Anthropic: answer a conversation, streamed or not."""
+    _, data = await asking.json_object(request)
+    house = house_of(request)
+    name = asking.text_of(data, "model") or ""
+    model = house.library.ready(name)
+    turned, stops = anthropic.chat_of(data)
+    body = turned.data(model.name)
+    asking.check_chat(body)
+    streams = chat.flag(data, "stream", False) is True
+    voice = anthropic.AnthropicVoice(name, f"msg_{secrets.token_hex(12)}", stops, streams=streams)
+    ask = Ask(model.name, PATH, json.dumps(body).encode())
+    return Turned(lambda: house.answer(ask), house.closing, voice)
+
+
+async def count_tokens(request: Request) -> Response:
+    """Anthropic: how many tokens a conversation takes, under the model's own template."""
+    _, data = await asking.json_object(request)
+    house = house_of(request)
+    model = house.library.ready(asking.text_of(data, "model") or "")
+    turned, _ = anthropic.chat_of(data, counting=True)
+    body = turned.data(model.name)
+    asking.check_chat(body)
+    async with house.answer(Ask(model.name, COUNT, json.dumps(body).encode())) as answer:
+        said = await whole(answer.reply.body)
+    try:
+        return JSONResponse({"input_tokens": int(json.loads(said)["input_tokens"])})
+    except (ValueError, KeyError, TypeError) as trouble:
+        raise EngineDied(name=model.name, reason="garbled", how=said[:200].decode("utf-8", "replace")) from trouble
+
+
+def card(model: Installed) -> dict[str, Any]:
+    """A model as Anthropic's `/v1/models` shows it."""
+    return {
+        "type": "model",
+        "id": model.name,
+        "display_name": model.name,
+        "created_at": datetime.fromtimestamp(model.added_at or 0, UTC).isoformat(),
+        "lifecycle": "active",
+    }
+
+
+def page(models: list[Installed], query: Mapping[str, str]) -> dict[str, Any]:
+    """Anthropic's list: `limit`, and the page after or before an id."""
+    asked = query.get("limit", "")
+    limit = min(1000, int(asked)) if asked.isdigit() and 0 < len(asked) < 6 else 20
+    names = [m.name for m in models]
+    begin, end = 0, len(models)
+    if query.get("after_id") in names:
+        begin = names.index(query["after_id"]) + 1
+    if query.get("before_id") in names:
+        end = names.index(query["before_id"])
+        begin = max(begin, end - limit)
+    shown = [card(m) for m in models[begin : min(end, begin + limit)]]
+    more = begin + limit < len(models) if "before_id" not in query else begin > 0
+    return {
+        "data": shown,
+        "has_more": more,
+        "first_id": shown[0]["id"] if shown else None,
+        "last_id": shown[-1]["id"] if shown else None,
+    }
