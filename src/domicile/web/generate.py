@@ -32,8 +32,10 @@ class _Plain(Voice):
 
 
 async def generate(request: Request) -> Any:
-    """A text for a prompt: `{"prompt", "system_prompt", "max_length", "temperature", "top_p"}`, and `"model"` if the
-    active one is not meant."""
+    """A text for a prompt, by the active model.
+
+    `{"prompt", "system_prompt", "max_length", "temperature", "top_p"}`, and `"model"` if another one is meant.
+    """
     _, data = await asking.json_object(request)
     house = house_of(request)
     named = asking.text_of(data, "model", required=False)
