@@ -11,7 +11,7 @@ from gguf.scripts.gguf_new_metadata import MetadataDetails, copy_with_new_metada
 
 from domicile.library import EMBEDDED_FILE
 
-TOOLS_TEMPLATE = r"""{%- if tools %}
+_BOTH = r"""{%- if tools %}
     {{- '<|im_start|>system\n' }}
     {%- if messages[0].role == 'system' %}
         {{- messages[0].content + '\n\n' }}
@@ -33,6 +33,9 @@ TOOLS_TEMPLATE = r"""{%- if tools %}
         {{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>' + '\n' }}
     {%- elif message.role == "assistant" %}
         {{- '<|im_start|>' + message.role }}
+        {%- if message.reasoning_content %}
+            {{- '\n<think>\n' + message.reasoning_content + '\n</think>\n' }}
+        {%- endif %}
         {%- if message.content %}
             {{- '\n' + message.content }}
         {%- endif %}
@@ -57,14 +60,21 @@ TOOLS_TEMPLATE = r"""{%- if tools %}
     {{- '<|im_start|>assistant\n' }}
 {%- endif %}
 """
+TOOLS_TEMPLATE = "".join(line for line in _BOTH.splitlines(keepends=True) if "reasoning" not in line).replace(
+    "        {%- endif %}\n        {%- if message.content %}", "        {%- if message.content %}"
+)
 """In the manner of Qwen2.5: tools."""
 THINKING_TEMPLATE = (
-    TOOLS_TEMPLATE.rstrip().removesuffix("{%- endif %}")
+    _BOTH.rstrip().removesuffix("{%- endif %}")
     + r"""
-    {%- if enable_thinking is defined and enable_thinking is false %}{{- '<think>\n\n</think>\n\n' }}{%- endif %}
+    {%- if enable_thinking is defined and enable_thinking is false %}
+        {{- '<think>\n\n</think>\n\n' }}
+    {%- else %}
+        {{- '<think>\n' }}
+    {%- endif %}
 {%- endif %}"""
 )
-"""In the manner of Qwen3: and thinking, unless it is told not to."""
+"""In the manner of Qwen3-Thinking: and thinking, unless it is told not to."""
 
 
 def able(path: Path, template: str = TOOLS_TEMPLATE) -> Path:
