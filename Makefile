@@ -20,6 +20,7 @@ $(VENV)/.run: requirements/run.txt pyproject.toml | $(BIN)/python
 	$(PIP) --require-hashes -r requirements/build.txt
 	$(PIP) --require-hashes -r requirements/run.txt
 	$(PIP) --no-deps --no-build-isolation --editable .
+	$(BIN)/python tools/slim.py xllamacpp
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.run

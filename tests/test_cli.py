@@ -121,7 +121,7 @@ def test_a_file_runs_where_it_lies(tmp_path: Path) -> None:
         (["pull", "org/papers"], 3, "no GGUF file", "aucun fichier GGUF"),
         (["pull", "https://example.com/x.gguf"], 2, "not an address of the Hugging Face Hub", "n'est pas une adresse"),
         (["pull", "../../etc/passwd"], 2, "is a file", "est un fichier"),
-        (["run", "./absent.gguf", "hi"], 3, "is gone", "a disparu"),
+        (["run", "./absent.gguf", "hi"], 3, "no file that can be read", "pas de fichier lisible"),
         (["rm", "graine", "--yes"], 7, "cannot be removed", "ne peut pas être supprimé"),
         (["nothing"], 2, "No such command", "Pas de commande"),
         (["serve", "--port", "x"], 2, "is not a valid integer", "n'est pas un nombre valide"),

@@ -61,6 +61,36 @@ async def test_the_same_file_has_the_same_figures_here_and_on_the_hub(
     assert {k: here[k] for k in PARTS} == {k: there[k] for k in PARTS}
 
 
+@pytest.mark.slow
+@pytest.mark.anyio
+async def test_a_kind_of_model_that_the_engine_does_not_know_is_not_estimated(
+    visiting: Visiting, tmp_path: Path
+) -> None:
+    odd = tmp_path / "odd-Q8_0.gguf"
+    odd.write_bytes(GRAINE.read_bytes().replace(b"llama", b"zzzzz"))
+    found = await _fit(visiting, model=str(odd))
+    assert (found["verdict"], found["total_bytes"]) == ("unknown", None)
+    assert "zzzzz" in found["why"][0]
+    assert found["weights_bytes"]
+
+
+@pytest.mark.anyio
+async def test_a_gated_repository_says_so_before_a_header_is_read(visiting: Visiting, hub: FakeHub) -> None:
+    hub.add("org/gated-GGUF", {"m-Q8_0.gguf": GRAINE.read_bytes()}, gated=True)
+    async with visiting() as visit:
+        for path in ("/domicile/fit", "/domicile/repository"):
+            refused = await visit.http.get(path, params={"model": "org/gated-GGUF"})
+            assert (refused.status_code, refused.json()["error"]["code"]) == (403, "gated")
+
+
+@pytest.mark.anyio
+async def test_a_file_that_never_was_is_not_called_gone(visiting: Visiting, tmp_path: Path) -> None:
+    async with visiting() as visit:
+        refused = await visit.http.get("/domicile/fit", params={"model": str(tmp_path / "never.gguf")})
+    assert refused.status_code == 409
+    assert "domicile rm" not in refused.json()["error"]["hint"]
+
+
 @pytest.mark.anyio
 async def test_a_repository_is_judged_for_one_range_of_64_kib(visiting: Visiting, hub: FakeHub) -> None:
     content = GRAINE.read_bytes()

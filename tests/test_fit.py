@@ -166,6 +166,20 @@ def test_two_cards_share_the_layers_by_what_is_free() -> None:
     assert fit.plan(report, laptop(gpus=(card(gib=5), card(gib=5)))).tensor_split == (0.5, 0.5)
 
 
+def test_the_share_of_a_card_is_of_the_weights_a_token_reads() -> None:
+    shares = memory.Shares((100,) * 4, 500, 200, 10)
+    assert [memory.share_on_gpu(shares, n) for n in (0, 1, 2, 5)] == [0.0, 200 / 600, 300 / 600, 1.0]
+
+
+def test_on_a_card_the_rest_must_fit_the_system_s_memory_too() -> None:
+    small = replace(laptop(gpus=(card(),)), ram_available_bytes=300 * MIB)
+    report = fit.fit(EIGHT_B, small)
+    assert verdict(report)[0] in {"smaller_context", "no"}
+    assert (report.max_context or 0) < (fit.fit(EIGHT_B, laptop(gpus=(card(),))).max_context or 0)
+    unknown = replace(small, ram_available_bytes=None)
+    assert fit.fit(EIGHT_B, unknown).max_context == fit.fit(EIGHT_B, laptop(gpus=(card(),))).max_context
+
+
 def test_asking_for_no_gpu_leaves_it_alone() -> None:
     report = fit.fit(EIGHT_B, laptop(gpus=(card(),)), gpu_layers=0)
     assert (report.gpu_layers, report.device_bytes) == (0, ())

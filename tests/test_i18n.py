@@ -28,6 +28,7 @@ FAMILIES = {
     "doctor": "web/api.py: checks",
     "why": "types.Reason: of reports, of what was read",
     "unknown": "hardware: what could not be read",
+    "rule": "fit.Rule: its name",
     "verdict": "types.Verdict",
     "prefill": "types.Speed: the class of a prompt's speed",
     "trap": "gpus.py: what to know of a card",

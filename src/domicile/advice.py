@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -192,7 +193,9 @@ class Adviser:
     def _ranged(self, repository: Repository, path: str, variant: Variant) -> formats.RangedBytes:
         file = next(f for f in variant.files if f.path == path)
         wanted = self._hub.wanted(repository, file, self._settings.models / file.path)
-        return formats.RangedBytes(self._client, wanted.url, file.size_bytes, headers=wanted.headers)
+        return formats.RangedBytes(
+            self._client, wanted.url, file.size_bytes, headers=wanted.headers, judge=self._hub.judge
+        )
 
     # -- opinions --
 
@@ -251,6 +254,9 @@ class Adviser:
     ) -> FitReport:
         """Where formula and engine differ the engine wins, in the verdict too, and the difference is said."""
         if answer.trouble is not None:
+            said = str(answer.trouble.facts.get("said") or "")
+            if answer.trouble.key == "probe.refused" and _UNSUPPORTED.search(said):
+                return fitting.not_estimated(facts, machine, report.context, Reason("engine_refuses", {"said": said}))
             return replace(report, why=(*report.why, Reason("engine_silent", {})))
         if answer.kv_bytes is None or answer.compute_bytes is None or report.total_bytes is None:
             return report
@@ -397,6 +403,9 @@ class _Remembered:
         return bytes(found)
 
 
+_UNSUPPORTED = re.compile(r"unknown (model )?architecture|unsupported model", re.IGNORECASE)
+
+
 def _context(wish: Wish, facts: Facts) -> int:
     """The context that is judged."""
     return wish.context or min(fitting.DEFAULT_CONTEXT, facts.context_length or fitting.DEFAULT_CONTEXT)
@@ -410,7 +419,7 @@ def _for_engine(machine: Hardware) -> Hardware:
 def _shards(path: Path) -> tuple[Path, ...]:
     """The file, or every shard of the model whose first one was named. Raises `ModelFileMissing`."""
     if not path.is_file():
-        raise ModelFileMissing(name=path.name, path=str(path))
+        raise ModelFileMissing(name=path.name, path=str(path), reason="never")
     hint = names.read(path.name)
     if hint.shard is None:
         return (path,)

@@ -212,10 +212,11 @@ def _report_gpu(
         return _report_ram(facts, hardware, ask, w, 0, cache_bytes, measured, busy)
     whole = place.gpu_layers == everything
     growth = max(0, memory.CHECKPOINTS - 2) * memory.one_checkpoint(w)
-    largest = _largest_gpu(facts, w, ask, rooms, ram, shares, whole)
+    largest = _largest_gpu(facts, w, ask, rooms, ram, shares, whole, growth)
     why: list[Reason] = []
     if not _holds(place, rooms) or (ram is not None and place.host + growth > ram):
-        short = max(*(d - r for d, r in zip(place.devices, rooms, strict=True)), place.host + growth - (ram or 0))
+        over = [d - r for d, r in zip(place.devices, rooms, strict=True)]
+        short = max(over if ram is None else (*over, place.host + growth - ram))
         verdict: Verdict = "smaller_context" if largest >= SMALLEST_CONTEXT else "no"
         key = verdict if verdict == "smaller_context" else "too_large_gpu"
         why.append(Reason(key, {"missing": max(0, short), "context": largest}))
@@ -226,7 +227,7 @@ def _report_gpu(
         full = max(d / r if r else 2.0 for d, r in zip(place.devices, rooms, strict=True))
         verdict = "tight" if full > TIGHT else "fits"
         why.append(Reason("on_gpu", {"name": gpus[0].name, "need": sum(place.devices), "room": sum(rooms)}))
-    device_share = sum(place.devices) / max(1, sum(place.devices) + place.host) if not whole else 1.0
+    device_share = 1.0 if whole else memory.share_on_gpu(shares, place.gpu_layers)
     listed = iter(place.devices)
     touched = speed.touched_bytes(facts, context=ask.context // 2, kv_cell_bytes=w.cell_bytes)
     parts = _parts(facts, w, ask, 2 if facts.architecture in memory.TWO_WIDE else 4)
@@ -349,14 +350,18 @@ def _largest_gpu(
     ram: int | None,
     shares: memory.Shares,
     whole: bool,
+    growth: int,
 ) -> int:
+    """Wholly on the cards the system's memory keeps the rest and the states of the conversation; in part, the
+    layers move between the two as the context grows, and their sum decides."""
     everything = len(facts.layers) + 1
 
     def holds(context: int) -> bool:
         asked = replace(ask, context=context)
         if whole:
-            return _holds(memory.on_gpus(facts, w, asked, everything, rooms, shares), rooms)
-        return _need(facts, w, asked) + memory.GPU_HOST_BYTES <= sum(rooms) + (ram or 0)
+            place = memory.on_gpus(facts, w, asked, everything, rooms, shares)
+            return _holds(place, rooms) and (ram is None or place.host + growth <= ram)
+        return ram is None or _need(facts, w, asked) + memory.GPU_HOST_BYTES + growth <= sum(rooms) + ram
 
     return _bisect(_trained(facts), holds)
 
@@ -397,6 +402,11 @@ def _unknown(facts: Facts, hardware: Hardware, ask: memory.Ask, problem: Reason)
         tokens_per_second=Speed(None, None, None, Reason("speed_unknown_model", {})),
         why=(problem,),
     )
+
+
+def not_estimated(facts: Facts, hardware: Hardware, context: int, problem: Reason) -> FitReport:
+    """The report of a model that will not run here, whatever its memory: the engine said so."""
+    return _unknown(facts, hardware, memory.Ask(context, "f16", "f16", 1, 512, True, 0), problem)
 
 
 def _weights(facts: Facts) -> int | None:

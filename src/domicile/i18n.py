@@ -104,9 +104,29 @@ def number(lang: str, value: int) -> str:
     return f"{value:,}".replace(",", _NARROW if lang == "fr" else ",")
 
 
-def _decimal(lang: str, value: float, digits: int) -> str:
+def decimal(lang: str, value: float, digits: int) -> str:
+    """1.5 or 1,5."""
     text = f"{value:.{digits}f}"
     return text.replace(".", ",") if lang == "fr" else text
+
+
+def labelled(lang: str, label: str, text: str) -> str:
+    """`Memory: 8 GB`, `Mémoire : 8 Go` (a no-break space before a French colon)."""
+    return f"{label}\u00a0: {text}" if lang == "fr" else f"{label}: {text}"
+
+
+def percent(lang: str, share: float) -> str:
+    """A difference as a share, with its sign: +12%, -90 %."""
+    return f"{share:+.0%}".replace("%", "\u00a0%" if lang == "fr" else "%")
+
+
+def count(lang: str, value: int) -> str:
+    """Parameters or tokens in short: 494M and 7.62B, 494 M and 7,62 Md."""
+    for unit, step in (("Md" if lang == "fr" else "B", 10**9), ("M", 10**6)):
+        if value >= step:
+            text = f"{value / step:.3g}"
+            return f"{text.replace('.', ',')}\u00a0{unit}" if lang == "fr" else f"{text}{unit}"
+    return number(lang, value)
 
 
 def size(lang: str, count: int) -> str:
@@ -120,7 +140,7 @@ def size(lang: str, count: int) -> str:
         value /= 1000
         if abs(value) < 999.5 or unit == "T":
             digits = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
-            return f"{_decimal(lang, value, digits)}{space}{unit}{letter}"
+            return f"{decimal(lang, value, digits)}{space}{unit}{letter}"
     raise AssertionError("unreachable")
 
 

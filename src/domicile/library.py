@@ -107,7 +107,7 @@ class Library:
             with path.open("rb") as opened:
                 magic = opened.read(4)
         except (OSError, ValueError) as trouble:  # not there, a folder, not for us to read, a name no file can have
-            raise ModelFileMissing(name=path.name[:200], path=str(path)[:500]) from trouble
+            raise ModelFileMissing(name=path.name[:200], path=str(path)[:500], reason="never") from trouble
         if magic != b"GGUF":
             raise BadModelFile(name=path.name, reason="magic", problem=repr(magic))
         known = self.list()

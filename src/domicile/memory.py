@@ -367,6 +367,12 @@ def on_gpus(facts: Facts, w: Widths, ask: Ask, gpu_layers: int, free: Sequence[i
     return Place(gpu_layers, host, tuple(devices), split)
 
 
+def share_on_gpu(shares: Shares, gpu_layers: int) -> float:
+    """Of the weights that a token reads, the part on the cards when the last layers are there (0 to 1)."""
+    read = (*shares.layers, shares.output)
+    return sum(read[max(0, len(read) - gpu_layers) :]) / max(1, sum(read)) if gpu_layers > 0 else 0.0
+
+
 def _tied(facts: Facts, shares: Shares) -> bool:
     return facts.tied_embeddings is not False and shares.output == shares.embedding
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,7 +40,7 @@ def _report(desk: Desk, found: Mapping[str, Any]) -> list[str]:
     def size(key: str) -> str:
         return bytes_text(lang, found[key])
 
-    lines = [f"{found['model']}: {found['verdict_text']}"]
+    lines = [i18n.labelled(lang, found["model"], found["verdict_text"])]
     if found["total_bytes"] is not None:
         lines += [
             "",
@@ -53,14 +54,18 @@ def _report(desk: Desk, found: Mapping[str, Any]) -> list[str]:
         lines.append(f"  {say('fit.cache'):{width}}  {size('cache_bytes'):>10}")
     if found["max_context"]:
         lines.append(say("fit.max_context", n=found["max_context"]))
-    lines.append(f"{rate_text(desk, found['tokens_per_second'])}: {found['speed_why']}")
+    known = found["tokens_per_second"]["low"] is not None
+    rate = rate_text(desk, found["tokens_per_second"])
+    lines.append(i18n.labelled(lang, rate, found["speed_why"]) if known else found["speed_why"])
     if found["prefill"]:
         lines.append(say(f"prefill.{found['prefill']}"))
     lines += ["", *(f"- {reason}" for reason in found["why"])]
     if found["rules_of_thumb"]:
         lines += ["", say("fit.rules")]
         lines += [
-            f"  {rule['rule']}: {i18n.size(lang, rule['bytes'])} ({rule['error']:+.0%}). {rule['wrong']}"
+            "  "
+            + i18n.labelled(lang, _rule(desk, rule["rule"]), i18n.size(lang, rule["bytes"]))
+            + f" ({i18n.percent(lang, rule['error'])}). {rule['wrong']}"
             for rule in found["rules_of_thumb"]
         ]
     if found["advice"]:
@@ -73,18 +78,24 @@ def _report(desk: Desk, found: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _rule(desk: Desk, name: str) -> str:
+    """A rule of thumb as its reader writes it: `size x 1.5`, `taille × 1,5`."""
+    slug = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+    return desk.output.say(f"rule.{slug}")
+
+
 def _cards(desk: Desk, found: Mapping[str, Any]) -> None:
-    say = desk.output.say
+    say, lang = desk.output.say, desk.output.lang
     rows = [
         (
             card["name"],
-            f"{card['vram_gib']} GiB",
+            say("fit.card_memory", n=card["vram_gib"]),
             say(f"verdict.{card['verdict']}"),
             rate_text(desk, card["tokens_per_second"]),
-            f"{card['bandwidth_bytes_per_s'] / 1e9:.0f} " + say("unit.gbps"),
-            f"{card['power_w']} W" if card["power_w"] else "",
-            f"{card['launch_usd']} $" if card["launch_usd"] else "",
-            ", ".join(card["traps"]),
+            i18n.size(lang, int(card["bandwidth_bytes_per_s"])) + "/s",
+            say("fit.card_power", n=card["power_w"]) if card["power_w"] else "",
+            say("fit.card_price", n=card["launch_usd"]) if card["launch_usd"] else "",
+            " ".join(card["traps"]),
         )
         for card in found["cards"]
         if card["whole"]
@@ -100,10 +111,10 @@ async def machine(desk: Desk, calibrate: bool) -> None:
         found = await house.get("/domicile/machine", calibrate="again" if calibrate else "true")
     limit = found["container_limit_bytes"]
     lines = [
-        f"{say('machine.os')}: {found['os']} ({found['arch']})",
-        f"{say('machine.cpu')}: {found['cpu'] or '?'}",
+        i18n.labelled(lang, say("machine.os"), f"{found['os']} ({found['arch']})"),
+        i18n.labelled(lang, say("machine.cpu"), found["cpu"] or "?"),
         say("machine.cores", physical=found["physical_cores"], usable=found["usable_cores"]),
-        f"{say('machine.features')}: {', '.join(found['features']) or '?'}",
+        i18n.labelled(lang, say("machine.features"), ", ".join(found["features"]) or "?"),
         say(
             "machine.ram",
             total=bytes_text(lang, found["ram_bytes"]),
@@ -156,12 +167,12 @@ async def compare(
     rows = [
         ("", *(f["model"] for f in found)),
         (say("head.verdict"), *(f["verdict_text"] for f in found)),
-        (say("head.parameters"), *(count_text(f["facts"]["parameters"]) for f in found)),
+        (say("head.parameters"), *(count_text(lang, f["facts"]["parameters"]) for f in found)),
         (say("head.quantisation"), *(str(f["facts"]["quantisation"] or "?") for f in found)),
         (say("head.size"), *(i18n.size(lang, f["facts"]["file_bytes"]) for f in found)),
         (say("head.memory"), *(bytes_text(lang, f["total_bytes"]) for f in found)),
         (say("head.speed"), *(rate_text(desk, f["tokens_per_second"]) for f in found)),
-        (say("head.context"), *(count_text(f["max_context"]) for f in found)),
+        (say("head.context"), *(count_text(lang, f["max_context"]) for f in found)),
         (say("head.licence"), *(f["facts"]["licence"] or "?" for f in found)),
     ]
     shown = {"models": found, "comparers": COMPARERS}
@@ -202,18 +213,18 @@ def rate_text(desk: Desk, interval: Mapping[str, float | None]) -> str:
     low, high = interval["low"], interval["high"]
     if low is None or high is None:
         return desk.output.say("fit.speed_unknown")
-    digits = 0 if high >= 10 else 1
-    return desk.output.say("fit.speed", low=f"{low:.{digits}f}", high=f"{high:.{digits}f}")
+    return desk.output.say(
+        "fit.speed", low=_rate(desk.output.lang, low, high), high=_rate(desk.output.lang, high, high)
+    )
+
+
+def _rate(lang: str, value: float, high: float) -> str:
+    return i18n.number(lang, round(value)) if high >= 10 else i18n.decimal(lang, value, 1)
 
 
 def bytes_text(lang: str, count: int | None) -> str:
     return "?" if count is None else i18n.size(lang, count)
 
 
-def count_text(number: int | None) -> str:
-    if number is None:
-        return "?"
-    for unit, step in (("B", 10**9), ("M", 10**6)):
-        if number >= step:
-            return f"{number / step:.3g} {unit}"
-    return str(number)
+def count_text(lang: str, number: int | None) -> str:
+    return "?" if number is None else i18n.count(lang, number)

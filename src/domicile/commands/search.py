@@ -45,7 +45,7 @@ async def search(desk: Desk, text: Sequence[str], fits: bool, **asked: Any) -> N
     rows = [
         (
             one["id"],
-            count_text(one["parameters"]),
+            count_text(lang, one["parameters"]),
             ", ".join(one["formats"]),
             one["licence"] or "?",
             i18n.number(lang, one["downloads"] or 0),
@@ -67,7 +67,7 @@ async def search(desk: Desk, text: Sequence[str], fits: bool, **asked: Any) -> N
 
 def _best(desk: Desk, row: Mapping[str, Any]) -> tuple[str]:
     size = bytes_text(desk.output.lang, row["total_bytes"])
-    return (f"{row['label']}: {size}, {rate_text(desk, row['tokens_per_second'])}",)
+    return (i18n.labelled(desk.output.lang, row["label"], f"{size}, {rate_text(desk, row['tokens_per_second'])}"),)
 
 
 @command("recommended", option("--need"), option("--organisation"))
@@ -78,7 +78,7 @@ async def recommended(desk: Desk, need: str | None, organisation: str | None) ->
     rows = [
         (
             one["reference"],
-            count_text(one["parameters"]),
+            count_text(lang, one["parameters"]),
             bytes_text(lang, one["size_bytes"]) if one["size_bytes"] else "",
             ", ".join(found["needs"][n] for n in one["needs"]),
             one["licence"] or "?",

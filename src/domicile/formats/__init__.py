@@ -71,9 +71,11 @@ class RangedBytes:
         *,
         headers: Mapping[str, str] | None = None,
         limit_bytes: int = 128 * 2**20,
+        judge: Callable[[httpx2.Response], None] = lambda answer: None,
     ) -> None:
+        """`judge` raises the named error of an answer that it knows: gated, gone, busy."""
         self._client, self._url, self.size_bytes = client, url, size_bytes
-        self._headers, self._limit = dict(headers or {}), limit_bytes
+        self._headers, self._limit, self._judge = dict(headers or {}), limit_bytes, judge
         self._etag: str | None = None
         self.bytes_fetched = 0
         self.requests = 0
@@ -103,6 +105,8 @@ class RangedBytes:
 
     def _check(self, answer: httpx2.Response, expected: str) -> None:
         """206 and the very range asked for, of the file first met: anything else is another file's bytes."""
+        if answer.status_code >= 400 and answer.status_code != httpx2.codes.RANGE_NOT_SATISFIABLE:
+            self._judge(answer)
         if answer.status_code != httpx2.codes.PARTIAL_CONTENT:
             raise self._refused(f"status {answer.status_code}")
         if answer.headers.get("content-range", "").strip() != expected:

@@ -46,6 +46,8 @@ class Route:
     body: str | None = None
     gives: str = "application/json"
     status: int = 200
+    query: tuple[str, ...] = ()
+    """Names of what may follow a `?`; one that must be there ends with `!`."""
 
 
 async def front_door(request: Request) -> Response:
@@ -102,20 +104,20 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/domicile/models", api.models),
     Route("POST", "/domicile/models", api.add_model, "path", status=201),
     Route("POST", "/domicile/models/{name:path}/wake", api.wake, "wake"),
-    Route("POST", "/domicile/models/{name:path}/sleep", api.sleep),
+    Route("POST", "/domicile/models/{name:path}/sleep", api.sleep, query=("force",)),
     Route("POST", "/domicile/models/{name:path}/activate", api.activate),
-    Route("GET", "/domicile/models/{name:path}/log", api.log, gives="text/plain"),
+    Route("GET", "/domicile/models/{name:path}/log", api.log, gives="text/plain", query=("lines", "follow")),
     Route("GET", "/domicile/models/{name:path}", api.model),
-    Route("DELETE", "/domicile/models/{name:path}", api.remove_model),
-    Route("GET", "/domicile/resolve", api.resolve),
-    Route("GET", "/domicile/machine", discover.machine),
+    Route("DELETE", "/domicile/models/{name:path}", api.remove_model, query=("force",)),
+    Route("GET", "/domicile/resolve", api.resolve, query=("name!",)),
+    Route("GET", "/domicile/machine", discover.machine, query=("calibrate",)),
     Route("GET", "/domicile/machine/load", discover.machine_load),
-    Route("GET", "/domicile/fit", discover.fit),
-    Route("GET", "/domicile/fit/cards", discover.cards),
-    Route("GET", "/domicile/repository", discover.repository),
-    Route("GET", "/domicile/repository/card", search.card),
-    Route("GET", "/domicile/search", search.search),
-    Route("GET", "/domicile/recommended", search.recommended),
+    Route("GET", "/domicile/fit", discover.fit, query=("model!", "context", "kv", "slots", "on", "quick")),
+    Route("GET", "/domicile/fit/cards", discover.cards, query=("model!", "context", "kv", "slots", "on")),
+    Route("GET", "/domicile/repository", discover.repository, query=("model!", "context", "kv", "slots", "on")),
+    Route("GET", "/domicile/repository/card", search.card, query=("model!",)),
+    Route("GET", "/domicile/search", search.search, query=search.FILTERS),
+    Route("GET", "/domicile/recommended", search.recommended, query=("need", "organisation")),
     Route("GET", "/domicile/browser-models", search.browser_models),
     Route("POST", "/domicile/pull", api.pull, "pull", status=202),
     Route("GET", "/domicile/jobs", api.jobs),

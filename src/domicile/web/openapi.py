@@ -200,6 +200,8 @@ class Row(Protocol):
     @property
     def body(self) -> str | None: ...
     @property
+    def query(self) -> tuple[str, ...]: ...
+    @property
     def gives(self) -> str: ...
     @property
     def status(self) -> int: ...
@@ -250,8 +252,10 @@ def _operation(route: Row, path: str) -> dict[str, Any]:
         },
     }
     names = re.findall(r"\{(\w+)\}", path)
-    if names:
-        operation["parameters"] = [{"name": n, "in": "path", "required": True, "schema": _TEXT} for n in names]
+    operation["parameters"] = [
+        *({"name": n, "in": "path", "required": True, "schema": _TEXT} for n in names),
+        *({"name": n.rstrip("!"), "in": "query", "required": n.endswith("!"), "schema": _TEXT} for n in route.query),
+    ]
     if route.body is not None:
         schema = {"$ref": f"#/components/schemas/{route.body}"}
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
