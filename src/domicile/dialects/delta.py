@@ -13,6 +13,7 @@ from typing import Any
 
 _LINE_BYTES = 16 << 20
 """A line longer than this is no answer."""
+_decode = json.JSONDecoder().decode
 quote = json.encoder.encode_basestring
 """A text as JSON writes it, in UTF-8: the one thing that changes from one token's event to the next."""
 
@@ -77,7 +78,7 @@ class Reader:
                 if payload == b"[DONE]":
                     self.done = True
                     continue
-                piece = json.loads(payload.decode("utf-8", "replace"))
+                piece = _decode(payload.decode("utf-8", "replace"))
                 if not isinstance(piece, dict):
                     raise ValueError("an event that is no object")
                 found.append(delta_of(piece))

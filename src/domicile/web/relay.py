@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from domicile.answering import Answer
 from domicile.engines import Reply
@@ -33,7 +34,9 @@ class Relay:
         self._closing = closing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        work = asyncio.create_task(self._work(scope, send))
+        reader = _Reader(send)
+        work = asyncio.create_task(self._work(scope, reader.send))
+        reader.watch(work)
         left = asyncio.create_task(_until_left(receive))
         closing = asyncio.create_task(self._closing.wait())
         try:
@@ -46,6 +49,7 @@ class Relay:
             with contextlib.suppress(asyncio.CancelledError):
                 await work
         finally:
+            reader.leave()
             for task in (work, left, closing):
                 task.cancel()
             await asyncio.wait({work, left, closing})
@@ -61,11 +65,8 @@ class Relay:
         chunk = first
         try:
             while chunk:
-                async with asyncio.timeout(SLOW_READER_S):
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
                 chunk = await anext(reply.body, b"")
-        except TimeoutError:
-            return
         except asyncio.CancelledError as cancelled:
             if streams and cancelled.args == ("closing",):
                 await send({"type": "http.response.body", "body": event_of(ShuttingDown(), scope), "more_body": True})
@@ -77,6 +78,32 @@ class Relay:
             # An event of its own, even when the last one was cut in the middle.
             await send({"type": "http.response.body", "body": b"\n\n" + event_of(error, scope), "more_body": True})
         await send({"type": "http.response.body", "body": b""})
+
+
+class _Reader:
+    """Who reads the answer. One clock for all of it: a time-out around each token would cost as much as its turning."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._loop = asyncio.get_running_loop()
+        self._since = math.inf
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def send(self, message: Message) -> None:
+        self._since = self._loop.time()
+        await self._send(message)
+        self._since = math.inf
+
+    def watch(self, work: asyncio.Task[None]) -> None:
+        """End the work when the reader has taken nothing for `SLOW_READER_S`."""
+        if self._loop.time() - self._since > SLOW_READER_S:
+            work.cancel("slow")
+        else:
+            self._timer = self._loop.call_later(SLOW_READER_S / 4, self.watch, work)
+
+    def leave(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 def start(answer: Answer, content_type: str, notes: Mapping[str, str] | None = None) -> dict[str, object]:

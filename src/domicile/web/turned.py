@@ -18,7 +18,7 @@ from domicile.answering import Answer, whole
 from domicile.dialects.delta import Delta, Reader, Voice, delta_of
 from domicile.engines import Reply
 from domicile.errors import DomicileError, EngineDied, ShuttingDown
-from domicile.web.relay import SLOW_READER_S, Asking, Relay, start
+from domicile.web.relay import Asking, Relay, start
 from domicile.web.trouble import error_body, language, shaped
 
 _WHOLE_BYTES = 64 << 20
@@ -64,13 +64,10 @@ class Turned(Relay):
                         return
                     out += voice.say(delta)
                 if out:
-                    async with asyncio.timeout(SLOW_READER_S):
-                        await send({"type": "http.response.body", "body": out, "more_body": True})
+                    await send({"type": "http.response.body", "body": out, "more_body": True})
                     out = b""
                 came = await anext(deltas, None)
             out = voice.end()
-        except TimeoutError:
-            return
         except asyncio.CancelledError as cancelled:
             if cancelled.args == ("closing",):
                 await _last(send, voice.failed(error_body(language(scope), ShuttingDown())["error"]))
