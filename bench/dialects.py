@@ -78,8 +78,8 @@ def measure(sides: tuple[Side, Side], process: psutil.Process, counts: Sequence[
         for dialect in DIALECTS:
             asker(home, dialect, prompts(0, 1), 8)
         asker(plain, "openai", prompts(0, 1), 8)
-        heads = ("clients", "dialect", "bare tokens/s", "house tokens/s", "ratio (range)", "goal")
-        heads += ("first token, ms more", "CPU s / 1,000 tokens")
+        heads = ["clients", "dialect", "bare tokens/s", "house tokens/s", "ratio (range)", "goal"]
+        heads += ["first token, ms more", "CPU s / 1,000 tokens"]
         print("| " + " | ".join(heads) + " |")
         print("| --- " * len(heads) + "|")
         for count in counts:

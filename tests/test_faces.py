@@ -42,13 +42,13 @@ def _asked(path: str, said: str = "one two", **more: Any) -> dict[str, Any]:
 def _text(path: str, body: str) -> str:
     """What was said, out of a stream."""
     rows = [json.loads(line.removeprefix("data: ")) for line in body.splitlines() if line.startswith(("data: {", "{"))]
-    found = {
-        "/api/chat": lambda r: r.get("message", {}).get("content", ""),
-        "/api/generate": lambda r: r.get("response", ""),
-        "/v1/messages": lambda r: r.get("delta", {}).get("text", ""),
-        "/v1/responses": lambda r: r["delta"] if r["type"] == "response.output_text.delta" else "",
-    }[path]
-    return "".join(found(row) for row in rows)
+    if path == "/api/chat":
+        return "".join(row["message"]["content"] for row in rows)
+    if path == "/api/generate":
+        return "".join(row["response"] for row in rows)
+    if path == "/v1/messages":
+        return "".join(row.get("delta", {}).get("text", "") for row in rows)
+    return "".join(row["delta"] for row in rows if row["type"] == "response.output_text.delta")
 
 
 async def _until(condition: Callable[[], bool]) -> None:
@@ -88,13 +88,10 @@ async def test_a_child_that_dies_midway_is_the_last_thing_said(visiting: Visitin
             visit.parrot.awake_now[0].gone.set()
             rest = [line async for line in lines if line.startswith(("data: ", "{"))]
     last = json.loads(rest[-1].removeprefix("data: "))
-    message = {
-        "/api/chat": lambda: last["error"],
-        "/api/generate": lambda: last["error"],
-        "/v1/messages": lambda: last["error"]["message"] if last["type"] == "error" else "",
-        "/v1/responses": lambda: last["response"]["error"]["message"] if last["type"] == "response.failed" else "",
-    }[path]()
-    assert "polly" in message
+    error = last["response"]["error"] if path == "/v1/responses" else last["error"]
+    kinds = {"/v1/messages": "error", "/v1/responses": "response.failed"}
+    assert last.get("type") == kinds.get(path)
+    assert "polly" in (error if path.startswith("/api/") else error["message"])
 
 
 @pytest.mark.parametrize("stream", [True, False])

@@ -88,7 +88,10 @@ async def images(request: Request) -> Any:
 
 
 async def models(request: Request) -> Response:
-    """Every model that can be asked now (in Anthropic's shape for who sends `anthropic-version`)."""
+    """Every model that can be asked now (in Anthropic's shape, page by page, for who sends `anthropic-version`).
+
+    `?limit=`, `?after_id=` and `?before_id=` choose the page of that shape.
+    """
     found = [m for m in house_of(request).library.list() if not m.missing]
     if request.headers.get("anthropic-version"):
         return JSONResponse(anthropic.page(found, request.query_params))
