@@ -146,6 +146,15 @@ async def test_a_model_that_is_not_here_is_said_in_the_dialects_shape(visiting: 
     assert nothing.status_code == 400
 
 
+async def test_no_option_of_a_client_can_write_a_header(visiting: Visiting, tmp_path: Path) -> None:
+    async with visiting() as visit:
+        _install(visit, tmp_path)
+        options = {"numa\r\nSet-Cookie: a=b": 1, "é\x00": 2, "num_gpu": 3}
+        answer = await visit.http.post("/api/chat", json=_asked("/api/chat") | {"options": options})
+    assert answer.headers["x-domicile-options-ignored"] == "numa??Set-Cookie: a=b, é?, num_gpu"
+    assert "set-cookie" not in answer.headers
+
+
 async def test_the_front_door_is_ollamas_on_its_port_and_ours_elsewhere(visiting: Visiting) -> None:
     async with visiting(port=11434) as visit:
         assert (await visit.http.get("/")).text == "Ollama is running"

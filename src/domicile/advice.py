@@ -174,6 +174,17 @@ class Adviser:
             self._keep(key, Known(name, facts.quantisation, facts, 0, 0, sources))
         return self._headers[key]
 
+    async def badge(self, model: Installed) -> Facts:
+        """What the first 64 KB of a model of the library say: enough for a list, and quick."""
+        path = model.path
+        state = path.stat()
+        key = f"badge|{path}:{state.st_size}:{state.st_mtime_ns}"
+        if key not in self._headers:
+            sources = {path.name: formats.LocalBytes(path)}
+            facts = await formats.read(sources, badge=True, vocabularies=self._vocabularies)
+            self._keep(key, Known(model.name, facts.quantisation, facts, 0, 0, sources))
+        return self._headers[key].facts
+
     async def _of_variant(self, repository: Repository, variant: Variant, *, badge: bool = False) -> Known:
         key = f"{repository.id}@{repository.commit}:{variant.label}{'?' if badge else ''}"
         if key not in self._headers:
@@ -322,12 +333,13 @@ class Adviser:
         context = _context(wish, known.facts)
         return gpus.cards_for(known.facts, context=context, kv_type_k=wish.kv_type, kv_type_v=wish.kv_type)
 
-    async def launch(self, model: Installed) -> tuple[Plan, FitReport, Facts]:
-        """How to wake a model of the library so that it takes what is predicted: the settings' context, or the
-        largest that fits. Raises what is wrong with its file."""
+    async def launch(self, model: Installed, wanted: int | None = None) -> tuple[Plan, FitReport, Facts]:
+        """How to wake a model of the library so that it takes what is predicted: the context wanted (tokens) or the
+        settings', or the largest that fits. Raises what is wrong with its file."""
         facts = (await self._of_files(model.name, model.files)).facts
         machine = _for_engine(await self.machine())
-        context = min(self._settings.context, facts.context_length or self._settings.context)
+        context = wanted or self._settings.context
+        context = min(context, facts.context_length or context)
         slots = max(1, self._settings.slots)
         report = fitting.fit(facts, machine, context=context, slots=slots)
         if report.verdict == "smaller_context" and report.max_context:

@@ -220,7 +220,7 @@ class House:
         """The settings a model is woken with: what was predicted is what is launched."""
         from domicile.hardware.calibrate import threads_for
 
-        plan, report, facts = await self.adviser.launch(model)
+        plan, report, facts = await self.adviser.launch(model, self.recipes.context(model.name))
         self._predicted[model.name] = (report, facts)
         machine = await self.adviser.machine()
         recipe = self.recipes.of(model.name)

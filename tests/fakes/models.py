@@ -182,6 +182,22 @@ def encoder(path: Path, *, n_embd: int = 64, n_layer: int = 2, context: int = 12
     return path
 
 
+def adapter(path: Path) -> Path:
+    """A low-rank adapter of random weights, strong enough to change what *graine* says."""
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", 8.0)
+    random = np.random.default_rng(0)
+    for tensor in gguf.GGUFReader(EMBEDDED_FILE).tensors:
+        if "attn_output" in tensor.name:
+            inside, out = (int(n) for n in tensor.shape)
+            for part, shape in (("a", (4, inside)), ("b", (out, 4))):
+                writer.add_tensor(f"{tensor.name}.lora_{part}", random.standard_normal(shape).astype(np.float32))
+    _finish(writer)
+    return path
+
+
 def bytes_to_unicode() -> dict[int, str]:
     """The letters that GPT-2's tokenizer writes bytes with."""
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]

@@ -24,7 +24,7 @@ import pytest
 
 from domicile.library import EMBEDDED_FILE
 from tests.fakes.hub import FakeHub, running
-from tests.fakes.models import THINKING_TEMPLATE, able, caller, encoder
+from tests.fakes.models import THINKING_TEMPLATE, able, adapter, caller, encoder
 
 pytestmark = pytest.mark.slow
 
@@ -350,6 +350,8 @@ def test_ollama_creates_from_a_model_from_a_file_and_from_a_modelfile(place: Pla
     made = httpx2.post(f"{place.url}/api/create", json={"model": "third:v1", "modelfile": text, "stream": False})
     assert made.json() == {"status": "success"}
     assert client.chat("third:v1", QUESTION, options={"num_predict": 2}).message.content
+    small = next(m for m in client.ps().models if m.model == "third:v1")
+    assert small.context_length == 1024
     client.delete("own")
     assert client.chat("third:v1", QUESTION, options={"num_predict": 2}).message.content
     client.delete("third:v1")
@@ -363,6 +365,18 @@ def test_ollama_creates_from_a_model_from_a_file_and_from_a_modelfile(place: Pla
     assert "sha256" in wrong.json()["error"]
     for digest in ("sha256:..%2f..%2fx", "sha256:zz", "md5:0"):
         assert httpx2.post(f"{place.url}/api/blobs/{digest}", content=b"abc").status_code in {400, 404}
+
+
+def test_ollama_lays_an_adapter_over_a_model(place: Place, tmp_path: Path) -> None:
+    client = place.ollama
+    plain = client.chat("graine", QUESTION, options={"temperature": 0, "num_predict": 20}).message.content
+    digest = client.create_blob(adapter(tmp_path / "adapter.gguf"))
+    assert client.create("bent", from_="graine", adapters={"a.gguf": digest}).status == "success"
+    bent = client.chat("bent", QUESTION, options={"temperature": 0, "num_predict": 20}).message.content
+    assert bent
+    assert bent != plain
+    assert "bent:latest" in [m.model for m in client.ps().models]
+    client.delete("bent")
 
 
 # -- anthropic --

@@ -153,7 +153,8 @@ def _preflight() -> PlainTextResponse:
         204,
         {
             "Access-Control-Allow-Methods": "GET, POST, PUT, DELETE, HEAD",
-            "Access-Control-Allow-Headers": "authorization, content-type, x-api-key, last-event-id",
+            "Access-Control-Allow-Headers": "authorization, content-type, x-api-key, last-event-id, anthropic-version, "
+            "anthropic-beta, anthropic-dangerous-direct-browser-access",
             "Access-Control-Max-Age": "600",
         },
     )

@@ -20,7 +20,7 @@ from domicile.app import House
 from domicile.config import seconds
 from domicile.dialects import chat as reading
 from domicile.dialects import ollama, vectors
-from domicile.dialects.chat import PATH, bad
+from domicile.dialects.chat import PATH, Chat, bad
 from domicile.errors import MissingField, ModelCannot, StillBusy
 from domicile.types import Installed
 from domicile.web import asking
@@ -38,11 +38,7 @@ async def chat(request: Request) -> Any:
     turned, asked = ollama.chat_of(data)
     if not turned.messages:
         return await _stir(house, model, data, voice)
-    can = await capabilities(house, model)
-    if turned.tools and "tools" not in can:
-        raise ModelCannot(name=model.name, problem="tools", reason="tools")
-    if turned.thinking not in (None, False) and "thinking" not in can:
-        raise ModelCannot(name=model.name, problem="think", reason="thinking")
+    await _check_means(house, model, turned)
     body = turned.data(model.name)
     asking.check_chat(body)
     return _answer(house, Ask(model.name, PATH, _bytes(body), _keep_alive(data), _said(asked, data)), voice, asked)
@@ -63,8 +59,7 @@ async def generate(request: Request) -> Any:
     else:
         turned, asked = ollama.generate_of(data)
         history, body = turned.messages, turned.data(model.name)
-        if turned.thinking not in (None, False) and "thinking" not in await capabilities(house, model):
-            raise ModelCannot(name=model.name, problem="think", reason="thinking")
+        await _check_means(house, model, turned)
     voice = ollama.OllamaVoice(model_said(data), streams=streams, generate=True, history=history)
     if not reading.text(data, "prompt") and not data.get("images") and path != "/infill":
         return await _stir(house, model, data, voice)
@@ -139,8 +134,18 @@ async def _stir(house: House, model: Installed, data: Mapping[str, Any], voice: 
         return JSONResponse(voice.only("load"))
 
 
+async def _check_means(house: House, model: Installed, asked: Chat) -> None:
+    """Ollama's clients rely on being told when a model has no place for tools or for thoughts."""
+    wanted = [("tools", bool(asked.tools)), ("thinking", asked.thinking not in (None, False))]
+    if any(want for _, want in wanted):
+        can = await capabilities(house, model)
+        for name, want in wanted:
+            if want and name not in can:
+                raise ModelCannot(name=model.name, problem=name, reason=name)
+
+
 def _answer(house: House, ask: Ask, voice: ollama.OllamaVoice, asked: ollama.Asked) -> Turned:
-    notes = {"Options-Ignored": ", ".join(asked.ignored)} if asked.ignored else {}
+    notes = {"Options-Ignored": ", ".join(asked.ignored)} if asked.ignored else None
     return Turned(lambda: house.answer(ask), house.closing, voice, notes)
 
 

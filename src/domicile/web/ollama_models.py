@@ -54,7 +54,8 @@ async def ps(request: Request) -> Response:
             until = _soon(left)
         row = await _listed(house, model)
         del row["modified_at"]
-        found.append({**row, "expires_at": until.isoformat(), "size_vram": 0, "context_length": _context(house, model)})
+        context = _context(house, model, (await house.adviser.badge(model)).context_length)
+        found.append({**row, "expires_at": until.isoformat(), "size_vram": 0, "context_length": context})
     return JSONResponse({"models": found})
 
 
@@ -150,8 +151,8 @@ def tagged(name: str) -> str:
 
 async def _listed(house: House, model: Installed) -> dict[str, Any]:
     try:
-        facts: Facts | None = await capabilities.facts_of(house, model)
-    except DomicileError:  # a file that cannot be read hides none of the others
+        facts: Facts | None = await house.adviser.badge(model)
+    except (DomicileError, OSError):  # a file that cannot be read hides none of the others
         facts = None
     return {
         "name": tagged(model.name),
@@ -176,9 +177,14 @@ def _details(model: Installed, facts: Facts | None, recipe: Recipe | None) -> di
         "format": model.format,
         "family": family,
         "families": [family] if family else [],
-        "parameter_size": _parameters(facts.parameters if facts else None),
+        "parameter_size": _size(facts) if facts else "",
         "quantization_level": model.quantisation or (facts.quantisation if facts else None) or "",
     }
+
+
+def _size(facts: Facts) -> str:
+    """Counted where the whole header was read, else as the file says of itself."""
+    return _parameters(facts.parameters) or str(facts.extra.get("general.size_label", ""))
 
 
 def _parameters(count: int | None) -> str:
@@ -211,8 +217,9 @@ def _info(facts: Facts) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def _context(house: House, model: Installed) -> int:
-    return house.recipes.context(model.name) or house.settings.context
+def _context(house: House, model: Installed, trained: int | None) -> int:
+    context = house.recipes.context(model.name) or house.settings.context
+    return min(context, trained or context)
 
 
 def _newest(model: Installed) -> tuple[float, str]:

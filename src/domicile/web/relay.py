@@ -110,10 +110,15 @@ def start(answer: Answer, content_type: str, notes: Mapping[str, str] | None = N
     """The status line and the headers: what kind of answer, and what must be said about it."""
     said = {"served-by": f"{answer.served_by}; model={answer.model}", **answer.notes, **(notes or {})}
     headers = [(b"content-type", content_type.encode("latin-1"))]
-    headers += [(f"x-domicile-{k.lower()}".encode(), v.encode("latin-1", "replace")) for k, v in said.items()]
+    headers += [(f"x-domicile-{k.lower()}".encode(), _header(v)) for k, v in said.items()]
     if not content_type.startswith("application/json"):
         headers += [(b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")]
     return {"type": "http.response.start", "status": answer.reply.status, "headers": headers}
+
+
+def _header(value: str) -> bytes:
+    """A value that cannot end its line: some of them repeat what a client wrote."""
+    return "".join(c if c.isprintable() else "?" for c in value[:500]).encode("latin-1", "replace")
 
 
 async def _until_left(receive: Receive) -> None:
