@@ -103,6 +103,9 @@ def test_a_whole_answer_is_one_piece_and_an_error_is_one_too() -> None:
     whole = delta_of({"choices": [{"message": {"content": "Hi", "tool_calls": CALL}, "finish_reason": "stop"}]})
     assert (whole.text, whole.calls, whole.finish) == ("Hi", CALL, "stop")
     assert delta_of({"choices": [{"text": "on"}]}).text == "on"
+    hole = delta_of({"content": "p", "stop": True, "stop_type": "limit", "tokens_predicted": 2, "tokens_evaluated": 9})
+    assert (hole.text, hole.finish) == ("p", "length")
+    assert hole.usage == {"prompt_tokens": 9, "completion_tokens": 2}
     assert delta_of({"error": {"message": "x"}}).error == {"message": "x"}
     assert delta_of({"error": "x"}).error == {"message": "x"}
 

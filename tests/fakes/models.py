@@ -96,6 +96,7 @@ def caller(path: Path) -> Path:
     is what the engine's grammar leaves it.
     """
     specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>"]
+    specials += ["<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"]
     tokens = [*specials, *bytes_to_unicode().values()]
     place = {token: number for number, token in enumerate(tokens)}
     width = 320
@@ -112,7 +113,7 @@ def caller(path: Path) -> Path:
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(tokens)
-    writer.add_token_types([3] * 3 + [4] * 2 + [1] * 256)
+    writer.add_token_types([3] * 3 + [4] * 2 + [3] * 3 + [1] * 256)
     writer.add_token_merges(["a b"])
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
@@ -122,6 +123,7 @@ def caller(path: Path) -> Path:
     embedding[np.arange(len(tokens)), np.arange(len(tokens))] = 1
     follows = np.zeros((len(tokens), width), np.float32)
     follows[2, :] = 0.1
+    follows[place["p"], place["<|fim_middle|>"]] = 1  # between two texts it says "p", then no more
     follows[place["<tool_call>"], place["Ċ"]] = follows[place["Ċ"], place["<tool_call>"]] = 1
     writer.add_tensor("token_embd.weight", embedding)
     writer.add_tensor("output.weight", follows)

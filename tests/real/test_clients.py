@@ -146,6 +146,10 @@ def test_openai_responses_go_on_from_each_other(place: Place) -> None:
     assert client.responses.retrieve(first.id).output_text == first.output_text
     items = client.responses.input_items.list(again.id, order="asc").data
     assert [getattr(i, "role", "") for i in items] == ["user", "assistant", "user"]
+    counted = client.responses.input_tokens.count(
+        model="graine", input="Et la mémoire ?", previous_response_id=first.id
+    )
+    assert counted.input_tokens == again.usage.input_tokens
     client.responses.delete(first.id)
     with pytest.raises(openai.NotFoundError):
         client.responses.retrieve(first.id)
@@ -250,6 +254,9 @@ def test_ollama_generates_goes_on_wakes_and_sleeps(place: Place) -> None:
         json.loads(client.generate("graine", "Q4?", format="json", options={"num_predict": 400}).response or "{}")
         is not None
     )
+    between = client.generate("caller", "def f():", suffix="return 1", options={"temperature": 0, "num_predict": 4})
+    assert (between.response, between.done_reason) == ("p", "stop")
+    assert (between.prompt_eval_count or 0) > 10
     with pytest.raises(ollama.ResponseError, match="insert"):
         client.generate("graine", "def f(", suffix="return 1")
     assert client.generate("graine", keep_alive="5m").done_reason == "load"

@@ -42,7 +42,7 @@ def delta_of(chunk: Mapping[str, Any]) -> Delta:
         if "error" in chunk:
             error = chunk["error"]
             return Delta(error=error if isinstance(error, dict) else {"message": str(error)})
-        return Delta(usage=chunk.get("usage"), timings=chunk.get("timings"))
+        return _native(chunk) if "content" in chunk else Delta(usage=chunk.get("usage"), timings=chunk.get("timings"))
     choice = choices[0]
     said = choice.get("delta") or choice.get("message") or choice
     logprobs = choice.get("logprobs")
@@ -55,6 +55,15 @@ def delta_of(chunk: Mapping[str, Any]) -> Delta:
         chunk.get("timings"),
         logprobs.get("content") if isinstance(logprobs, dict) else None,
     )
+
+
+def _native(chunk: Mapping[str, Any]) -> Delta:
+    """A chunk of llama.cpp's own completions, which `/infill` answers with."""
+    if not chunk.get("stop"):
+        return Delta(chunk["content"] or "")
+    counts = {"prompt_tokens": chunk.get("tokens_evaluated"), "completion_tokens": chunk.get("tokens_predicted")}
+    finish = "length" if chunk.get("stop_type") == "limit" else "stop"
+    return Delta(chunk["content"] or "", finish=finish, usage=counts, timings=chunk.get("timings"))
 
 
 class Reader:

@@ -69,6 +69,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/v1/completions", openai.completions, "completion", "application/json, text/event-stream"),
     Route("POST", "/v1/embeddings", openai.embeddings, "embeddings"),
     Route("POST", "/v1/responses", responses.create, "responses", "application/json, text/event-stream"),
+    Route("POST", "/v1/responses/input_tokens", responses.input_tokens, "responses"),
     Route("GET", "/v1/responses/{id}", responses.get),
     Route("DELETE", "/v1/responses/{id}", responses.delete),
     Route("GET", "/v1/responses/{id}/input_items", responses.input_items, query=("order",)),

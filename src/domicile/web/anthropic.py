@@ -11,17 +11,14 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from domicile.answering import Ask, whole
+from domicile.answering import Ask
 from domicile.dialects import anthropic, chat
 from domicile.dialects.chat import PATH
-from domicile.errors import EngineDied
 from domicile.types import Installed
 from domicile.web import asking
+from domicile.web.counting import count
 from domicile.web.trouble import house_of
 from domicile.web.turned import Turned
-
-COUNT = "/v1/chat/completions/input_tokens"
-"""The engine's own count of a conversation under its template."""
 
 
 async def messages(request: Request) -> Any:
@@ -45,14 +42,7 @@ async def count_tokens(request: Request) -> Response:
     house = house_of(request)
     model = house.library.ready(asking.text_of(data, "model") or "")
     turned, _ = anthropic.chat_of(data, counting=True)
-    body = turned.data(model.name)
-    asking.check_chat(body)
-    async with house.answer(Ask(model.name, COUNT, json.dumps(body).encode())) as answer:
-        said = await whole(answer.reply.body)
-    try:
-        return JSONResponse({"input_tokens": int(json.loads(said)["input_tokens"])})
-    except (ValueError, KeyError, TypeError) as trouble:
-        raise EngineDied(name=model.name, reason="garbled", how=said[:200].decode("utf-8", "replace")) from trouble
+    return JSONResponse({"input_tokens": await count(house, model, turned.data(model.name))})
 
 
 def card(model: Installed) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from domicile.dialects import chat, responses
 from domicile.dialects.chat import PATH
 from domicile.errors import NotSupported
 from domicile.web import asking
+from domicile.web.counting import count
 from domicile.web.trouble import house_of
 from domicile.web.turned import Turned
 
@@ -46,6 +47,19 @@ async def create(request: Request) -> Any:
     said = {"context": "trim"} if data.get("truncation") == "auto" else {}
     ask = Ask(model.name, PATH, json.dumps(body).encode(), said=said)
     return Turned(lambda: house.answer(ask), house.closing, voice)
+
+
+async def input_tokens(request: Request) -> Response:
+    """How many tokens the items of a request take, under the model's own template."""
+    _, data = await asking.json_object(request)
+    house = house_of(request)
+    model = house.library.ready(asking.text_of(data, "model") or "")
+    items = responses.items_of(data)
+    previous = chat.text(data, "previous_response_id")
+    if previous:
+        items = [*house.responses.get(previous).conversation, *items]
+    tokens = await count(house, model, responses.chat_of(data, items).data(model.name))
+    return JSONResponse({"object": "response.input_tokens", "input_tokens": tokens})
 
 
 async def get(request: Request) -> Response:
