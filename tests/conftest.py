@@ -28,10 +28,13 @@ from tests.fakes.parrot import Parrot
 @pytest.fixture(autouse=True)
 def _own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees the settings, the models or the tokens of whoever runs it."""
-    for name in [n for n in os.environ if n.startswith(("DOMICILE_", "HF_", "LC_", "LANG"))]:
+    others = ("DOMICILE_", "HF_", "OLLAMA_", "LLAMA_", "XDG_", "LC_", "LANG")
+    for name in [n for n in os.environ if n.startswith(others)]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("DOMICILE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("HOME", str(tmp_path / "person"))
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
 

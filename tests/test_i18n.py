@@ -24,6 +24,9 @@ FAMILIES = {
     "head": "cli.py: heads of tables",
     "state": "cli.py: the states of a model",
     "source": "cli.py: where a model is from",
+    "owner": "stores: whose files a model is",
+    "list": "cli.py: the marks of a model",
+    "export": "giving: how a model was given",
     "step": "output.py: the steps of a job",
     "doctor": "web/api.py: checks",
     "why": "types.Reason: of reports, of what was read",
@@ -134,7 +137,7 @@ def test_every_family_holds_exactly_what_its_list_holds() -> None:
     def keys(family: str) -> set[str]:
         return {k.removeprefix(f"{family}.") for k in i18n.words("en") if k.startswith(f"{family}.")}
 
-    assert keys("cmd") == {c.name for c in COMMANDS} | {"domicile", "alias"}
+    assert keys("cmd") == {c.name for c in COMMANDS} | {"domicile", "also"}
     options, arguments = set(), set()
     group = build("en")
     for command in [group, *(group.commands[c.name] for c in COMMANDS)]:
@@ -146,7 +149,7 @@ def test_every_family_holds_exactly_what_its_list_holds() -> None:
     assert keys("opt") == options
     assert keys("arg") == arguments
     assert keys("state") == {"asleep", "waking", "awake", "sleeping"}
-    assert keys("source") == {"embedded", "file", "hub"}
+    assert keys("source") == {"embedded", "file", "hub", "adopted"}
 
 
 def test_the_commands_speak_french_as_well() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,9 @@ import pytest
 from domicile import library as module
 from domicile.config import Settings
 from domicile.db import Database
-from domicile.errors import BadModelFile, ModelFileMissing, ModelNotFound
+from domicile.errors import BadModelFile, BadName, ModelFileMissing, ModelNotFound, NameTaken, NoSuchAlias, Pinned
 from domicile.library import Library, folder_of, free_bytes
-from domicile.types import EMBEDDED, Installed
+from domicile.types import EMBEDDED, Copy, Installed
 
 
 @pytest.fixture
@@ -299,3 +301,178 @@ def test_the_room_on_the_disk_is_known_before_the_home_is_made(settings: Setting
     assert not settings.home.exists()
     assert free_bytes(settings) > 0
     assert not settings.home.exists()
+
+
+# -- other names, pins, self-tests --
+
+
+def test_a_model_answers_to_its_aliases_until_they_are_taken_away(library: Library, settings: Settings) -> None:
+    library.add(_from_hub(settings, "org/repo:Q4_K_M"))
+    assert library.alias("org/repo", "Chat").aliases == ("Chat",)
+    library.alias("org/repo", "writer:small")
+    assert library.alias("org/repo", "chat").aliases == ("chat", "writer:small")
+    assert {library.get(n).name for n in ("chat", "CHAT:latest", "writer:small")} == {"org/repo:Q4_K_M"}
+    assert library.unalias("CHAT").aliases == ("writer:small",)
+    with pytest.raises(ModelNotFound):
+        library.get("chat")
+    with pytest.raises(NoSuchAlias):
+        library.unalias("chat")
+    assert library.alias(EMBEDDED, "petite").name == EMBEDDED
+    assert library.get("petite").source == "embedded"
+
+
+def test_an_alias_is_no_other_model_s_name_and_can_be_typed(library: Library, settings: Settings) -> None:
+    library.add(_from_hub(settings, "org/repo:Q4_K_M"))
+    library.add(_from_hub(settings, "org/other:Q8_0"))
+    library.alias("org/other", "mine")
+    for taken in (EMBEDDED, "GRAINE", "mine"):
+        with pytest.raises(NameTaken):
+            library.alias("org/repo", taken)
+    for wrong in ("", "org/x", "../x", "a b", "x.gguf", "a\nb", "é"):
+        with pytest.raises(BadName):
+            library.alias("org/repo", wrong)
+    assert library.free_name("mine") == "mine-2"
+
+
+def test_a_pinned_model_stays_until_it_is_unpinned(library: Library, settings: Settings) -> None:
+    model = library.add(_from_hub(settings, "org/repo:Q4_K_M"))
+    assert library.pin("org/repo", True).pinned
+    with pytest.raises(Pinned):
+        library.remove("org/repo")
+    assert model.path.exists()
+    assert not library.pin("org/repo", False).pinned
+    assert library.remove("org/repo") == 100
+
+
+def test_a_self_test_is_kept_with_the_model_it_was_made_of(library: Library, settings: Settings) -> None:
+    library.add(_from_hub(settings, "org/repo:Q4_K_M"))
+    library.tested("org/repo", {"passed": True, "tokens_per_second": 8.5})
+    assert library.get("org/repo").self_test == {"passed": True, "tokens_per_second": 8.5}
+    library.pin("org/repo", True)
+    library.add(_from_hub(settings, "org/repo:Q4_K_M"))  # pulled again: another file, the same pin
+    assert (library.get("org/repo").self_test, library.get("org/repo").pinned) == (None, True)
+
+
+# -- records --
+
+
+def _again(settings: Settings) -> Library:
+    """The library after its database was lost."""
+    for file in settings.home.glob("domicile.db*"):
+        file.unlink()
+    return Library(settings, Database(settings.database))
+
+
+def _full(library: Library, settings: Settings, tmp_path: Path) -> list[Installed]:
+    """A library with one of each thing in it."""
+    first = _from_hub(settings, "org/repo:Q4_K_M", "x-Q4_K_M-00001-of-00002.gguf", "x-Q4_K_M-00002-of-00002.gguf")
+    library.add(replace(first, licence="mit", revision="a" * 40, task="text-generation", digests=("b" * 64, None)))
+    library.add(replace(_from_hub(settings, "org/repo:Q8_0", "deep/er/y-Q8_0.gguf"), licence="apache-2.0"))
+    path = _gguf(tmp_path / "mine" / "z.gguf")
+    copy = Copy("ollama", "z:1b", path.parent, path, (path,), {"system": "Sois bref."})
+    library.add(Installed("z:1b", path, "gguf", 100, "adopted", files=(path,), copies=(copy,)))
+    library.add_file(_gguf(tmp_path / "loose" / "w.gguf"))
+    library.alias("org/repo:Q4_K_M", "chat")
+    library.alias(EMBEDDED, "petite")
+    library.pin("z:1b", True)
+    library.pin(EMBEDDED, True)
+    library.tested("w", {"passed": False})
+    library.activate("org/repo:Q8_0")
+    library.keep_list("custom", [{"id": "mine", "url": "https://example.org/x.gguf"}])
+    return library.list()
+
+
+def test_a_lost_database_is_built_again_with_everything_that_was_said(
+    library: Library, settings: Settings, tmp_path: Path, database: Database
+) -> None:
+    before = _full(library, settings, tmp_path)
+    database.close()
+    rebuilt = _again(settings)
+    assert rebuilt.rebuilt == 4
+    assert rebuilt.list() == before
+    assert rebuilt.kept_list("custom") == [{"id": "mine", "url": "https://example.org/x.gguf"}]
+
+
+def test_a_rebuilt_library_can_be_lost_again(
+    library: Library, settings: Settings, tmp_path: Path, database: Database
+) -> None:
+    before = _full(library, settings, tmp_path)
+    database.close()
+    _again(settings)
+    assert _again(settings).list() == before
+
+
+def _one_entry(name: str, path: str) -> bytes:
+    said = {"name": name, "format": "gguf", "size_bytes": 1, "source": "hub", "path": path, "files": [{"path": path}]}
+    return json.dumps({"models": [said]}).encode()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"\x00" * 100,
+        b"[" * 100_000,
+        b'{"models": 3}',
+        b'{"models": [3, null, {}]}',
+        _one_entry("x", "../../x"),
+        _one_entry("x", "/etc/passwd"),
+        _one_entry("x\ny", "x"),
+    ],
+)
+def test_a_damaged_record_costs_what_it_said_and_never_the_files(
+    library: Library, settings: Settings, database: Database, damage: bytes
+) -> None:
+    library.add(replace(_from_hub(settings, "org/repo:Q4_K_M"), licence="mit"))
+    database.close()
+    (settings.models / "org" / "repo" / "domicile.json").write_bytes(damage)
+    (model,) = (m for m in _again(settings).list() if m.source != "embedded")
+    assert (model.name, model.size_bytes, model.missing, model.licence) == ("org/repo:Q4_K_M", 100, False, None)
+
+
+def test_no_record_of_a_model_outlives_it_and_none_is_written_beside_the_files_of_others(
+    library: Library, settings: Settings, tmp_path: Path
+) -> None:
+    for model in _full(library, settings, tmp_path):
+        if model.source != "embedded":
+            library.pin(model.name, False)
+            library.remove(model.name)
+    left = [p.relative_to(settings.models).as_posix() for p in settings.models.rglob("*")]
+    assert left == ["domicile.json"]  # the embedded model's alias and pin
+    assert sorted(p.name for p in tmp_path.glob("[ml]*/*")) == ["w.gguf", "z.gguf"]
+
+
+def test_a_removal_that_was_cut_short_is_finished_at_the_next_start(
+    library: Library, settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = library.add(_from_hub(settings, "org/repo:Q4_K_M", "a.gguf", "b.gguf"))
+
+    class Killed(BaseException):
+        pass
+
+    def die(path: Path) -> int:
+        if path.name == "b.gguf":
+            raise Killed
+        path.unlink()
+        return 100
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "_unlink", die)
+        with pytest.raises(Killed):
+            library.remove("org/repo")
+    assert [p.exists() for p in model.files] == [False, True]
+    database.close()
+    assert [m.name for m in Library(settings, Database(settings.database)).list()] == [EMBEDDED]
+    assert not (settings.models / "org").exists()
+
+
+def test_a_file_with_another_name_on_the_disk_frees_nothing(
+    library: Library, settings: Settings, tmp_path: Path
+) -> None:
+    model = library.add(_from_hub(settings, "org/repo:Q4_K_M"))
+    (tmp_path / "other name").hardlink_to(model.path)
+    assert library.remove("org/repo") == 0
+    assert (tmp_path / "other name").exists()

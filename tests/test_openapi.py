@@ -135,6 +135,8 @@ async def test_every_route_answers_in_the_kind_the_document_announces(visiting: 
     async with visiting() as visit:
         for route in ROUTES:
             path = re.sub(r"\{(\w+)(?::path)?\}", "nobody", route.path)
+            if route.path == "/domicile/library/events":  # never ends: test_adopt reads it
+                continue
             answer = await visit.http.request(route.method, path, json={} if route.body else None)
             # (The Hub is nowhere in this test: whoever needs it says so.)
             if answer.status_code >= 400:
@@ -146,7 +148,8 @@ async def test_every_route_answers_in_the_kind_the_document_announces(visiting: 
                     assert isinstance(error, str)
                     assert error
                     continue
-                assert answer.status_code < 500 or error["code"] in {"hub_unreachable", "engine_missing"}, path
+                silent = {"hub_unreachable", "engine_missing", "ollama_silent"}
+                assert answer.status_code < 500 or error["code"] in silent, path
                 assert error["message"]
                 assert error["type"] if path.startswith("/v1/messages") else error["code"]
             else:

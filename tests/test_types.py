@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domicile.errors import BadName
-from domicile.types import Installed, Job, ModelRef, RemoteFile, Variant, is_safe_path
+from domicile.types import Installed, Job, ModelRef, RemoteFile, Variant, clashing, is_safe_path
 
 HUB = "hub"
 NAMES: list[tuple[str, ModelRef]] = [
@@ -273,3 +273,23 @@ def test_a_job_knows_its_progress_and_what_is_left_only_when_they_can_be_known()
 
 def test_a_variant_is_as_large_as_its_files_together() -> None:
     assert Variant("Q4_K_M", "Q4_K_M", (RemoteFile("a", 2), RemoteFile("b", 3))).size_bytes == 5
+
+
+@pytest.mark.parametrize(
+    ("paths", "clash"),
+    [
+        (["a.gguf", "b.gguf", "Q4/a.gguf"], set()),
+        (["a.gguf", "A.GGUF", "b.gguf"], {"a.gguf", "A.GGUF"}),
+        (["caf\u00e9.gguf", "cafe\u0301.gguf"], {"caf\u00e9.gguf", "cafe\u0301.gguf"}),
+        (["Q4/a.gguf", "q4/b.gguf", "c.gguf"], {"Q4/a.gguf", "q4/b.gguf"}),
+        (["Q4/a.gguf", "Q4/b.gguf", "q4"], {"Q4/a.gguf", "Q4/b.gguf", "q4"}),
+        (["stra\u00dfe.gguf", "STRASSE.gguf"], {"stra\u00dfe.gguf", "STRASSE.gguf"}),
+    ],
+)
+def test_names_that_would_meet_on_another_disk_are_found(paths: list[str], clash: set[str]) -> None:
+    assert clashing(paths) == clash
+
+
+@pytest.mark.parametrize("path", ["m.gguf.partial", "m.gguf.PARTIAL", "a/m.gguf.partial.journal", "m.partial.lock/x"])
+def test_a_name_that_passes_for_an_unfinished_file_of_ours_is_refused(path: str) -> None:
+    assert not is_safe_path(path)

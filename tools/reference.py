@@ -213,6 +213,8 @@ _KINDS: Mapping[Callable[[object], Any], str] = {
     config._count: "number",
     config._port: "number",
     config._names: "list",
+    config._folders: "list",
+    config._flag: "flag",
     config.seconds: "duration",
     config.byte_count: "size",
 }

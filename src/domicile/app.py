@@ -15,9 +15,9 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import httpx2
 
@@ -25,12 +25,13 @@ from domicile import __version__, engines, i18n
 from domicile.answering import Answer, Ask, checked
 from domicile.blobs import Blobs
 from domicile.config import Settings
+from domicile.contents import Contents
 from domicile.db import Database
 from domicile.dialects.modelfile import Recipe
-from domicile.download import check_room, fetch
+from domicile.download import check_room, fetch, needed
 from domicile.engines import Awake, Engine, Launch
 from domicile.engines.llama import sweep
-from domicile.errors import BadField, BadName, DomicileError, NoLog
+from domicile.errors import BadField, BadName, DomicileError, NoLog, NotAdoptable
 from domicile.formats.architectures import encoder_only
 from domicile.jobs import Jobs, Progress, Work
 from domicile.library import Library, folder_of, free_bytes
@@ -41,7 +42,10 @@ from domicile.sources.hub import Hub, choose
 from domicile.types import Facts, FitReport, Installed, Job, ModelRef, Repository, Variant
 
 if TYPE_CHECKING:
+    from domicile.adopt import Adoption
     from domicile.advice import Adviser
+    from domicile.giving import Giving, Via
+    from domicile.watch import Notices
 
 EMBEDDED_TOKENS = 8192
 """The longest text that an embedding model reads, as far as its context and memory go."""
@@ -69,6 +73,7 @@ class House:
         self.recipes = Recipes(database, self.library)
         self.responses = Responses(database)
         self.blobs = Blobs(settings.models / "blobs")
+        self.contents = Contents(database)
         self.jobs = Jobs(self._describe)
         self.runner = Runner(kinds, self.launch_of, settings.keep_alive)
         self.hub = Hub(settings, client)
@@ -83,6 +88,33 @@ class House:
         from domicile.advice import Adviser
 
         return Adviser(self.settings, self.database, self.library, self.hub, self._client)
+
+    @cached_property
+    def adoption(self) -> Adoption:
+        """The room that takes in what other tools have."""
+        from domicile.adopt import Adoption
+
+        return Adoption(self.settings, self.library, self.contents)
+
+    @cached_property
+    def giving(self) -> Giving:
+        """The room that gives models to Ollama."""
+        from domicile.giving import Giving
+
+        return Giving(self.settings, self.contents)
+
+    @cached_property
+    def notices(self) -> Notices:
+        """What came and went in the folders of models."""
+        from domicile.watch import Notices
+
+        return Notices()
+
+    async def watch(self) -> None:
+        """Watch the folders of models for as long as the house is open."""
+        from domicile.watch import Watch
+
+        await Watch(self.settings, self.library, self.adoption, self.notices).run()
 
     @property
     def lang(self) -> str:
@@ -117,26 +149,16 @@ class House:
         progress.step("resolve")
         repository = await self.hub.describe(ref)
         variant = choose(repository, ref)
-        check_room(
-            self.settings.models,
-            variant.size_bytes,
-            free_bytes(self.settings) + self._partial_bytes(repository),
-        )
+        folder = folder_of(self.settings, repository.id)
+        wanted = [self.hub.wanted(repository, f, folder.joinpath(*f.path.split("/"))) for f in variant.files]
+        check_room(self.settings.models, sum(needed(w) for w in wanted), free_bytes(self.settings))
         progress.expect(variant.size_bytes)
         progress.step("download")
-        folder = folder_of(self.settings, repository.id)
-        files = []
-        for file in variant.files:
-            target = folder.joinpath(*file.path.split("/"))
-            await fetch(self._client, self.hub.wanted(repository, file, target), progress, self.hub.judge)
-            files.append(target)
+        for one in wanted:
+            await fetch(self._client, one, progress, self.hub.judge, noted=progress.step)
         progress.settle()
-        model = self.library.add(_from_hub(repository, variant, files))
+        model = self.library.add(_from_hub(repository, variant, [w.target for w in wanted]))
         return {"name": model.name, "size_bytes": model.size_bytes}
-
-    def _partial_bytes(self, repository: Repository) -> int:
-        folder = folder_of(self.settings, repository.id)
-        return sum(p.stat().st_size for p in folder.rglob("*.partial")) if folder.is_dir() else 0
 
     @asynccontextmanager
     async def session(self, name: str, keep_alive_s: float | None = None) -> AsyncIterator[tuple[Installed, Awake]]:
@@ -157,12 +179,60 @@ class House:
         async with self.session(ask.model, ask.keep_alive_s) as (model, awake), awake.ask(ask.path, ask.body) as reply:
             yield Answer(await checked(model.name, reply), model.name, "home")
 
-    async def remove(self, name: str, *, force: bool = False) -> tuple[Installed, int]:
-        """Put it to sleep, then forget it. Returns what it was, and the bytes freed."""
-        model = self.library.get(name)
+    async def remove(self, name: str, *, force: bool = False, also_files: bool = False) -> tuple[Installed, int]:
+        """Put it to sleep, then forget it. Returns what it was, and the bytes freed.
+
+        `also_files`: delete it from the other tools' folders too.
+        """
+        model = self.library.removable(name)
         await self.runner.sleep(model.name, force=force)
         self.recipes.forget(model.name)
-        return model, self.library.remove(model.name)
+        also = self.adoption.leavings(model) if also_files else []
+        return model, self.library.remove(model.name, also)
+
+    def adopt(self, wanted: Mapping[str, object]) -> Job:
+        """Take in what other tools have: `{"models": [id, ...]}`, `{"path": absolute}` or `{"all": true}`."""
+        named = wanted.get("models")
+        said = ", ".join(map(str, named)) if isinstance(named, list) else str(wanted.get("path") or "*")
+        return self.jobs.start("adopt", said[:500], partial(self._adopt, wanted))
+
+    async def _adopt(self, wanted: Mapping[str, object], progress: Progress) -> Mapping[str, object]:
+        progress.step("adopt")
+        named, path = wanted.get("models"), wanted.get("path")
+        if isinstance(named, list):
+            offers = [await self.adoption.named(str(name)) for name in named]
+        else:
+            offers = await self.adoption.offers(Path(str(path)) if path else None)
+            if path and not offers:
+                raise NotAdoptable(name=str(path), n=0, reason="path")
+        taken, refused = await self.adoption.take(offers)
+        if len(offers) == len(refused) == 1:
+            raise refused[0][1]
+        told = [{"id": offer.id, **self._describe(error)} for offer, error in refused]
+        return {"adopted": [t.public() for t in taken], "refused": told}
+
+    def export(self, name: str, wanted: Mapping[str, object]) -> Job:
+        """Give a model to Ollama: `{"as": ..., "via": "auto" | "link" | "api", "force": false}`."""
+        model = self.library.ready(name)
+        return self.jobs.start("export", model.name, partial(self._export, {**wanted, "model": model.name}))
+
+    async def _export(self, wanted: Mapping[str, Any], progress: Progress) -> Mapping[str, object]:
+        model = self.library.ready(wanted["model"])
+        via: Via = wanted.get("via") or "auto"
+        force = bool(wanted.get("force"))
+        given = await self.giving.to_ollama(model, wanted.get("as"), progress, via=via, force=force)
+        return {**given.public(), "size_bytes": model.size_bytes}
+
+    def ollama_pull(self, name: str) -> Job:
+        """Have the running Ollama download a model."""
+        from domicile.giving import check_name
+
+        check_name(name)
+        return self.jobs.start("ollama_pull", name, partial(self._ollama_pull, {"model": name}))
+
+    async def _ollama_pull(self, wanted: Mapping[str, Any], progress: Progress) -> Mapping[str, object]:
+        await self.giving.pull(wanted["model"], progress)
+        return {"name": wanted["model"]}
 
     def find(self, name: str) -> Installed | None:
         """The model of a name, if it lives here."""
@@ -296,6 +366,8 @@ async def open_house(settings: Settings, kinds: Mapping[str, Engine] | None = No
             if database.set_aside is not None:
                 sentence = i18n.say(house.lang, "house.set_aside", path=database.set_aside, n=len(house.library.list()))
                 print(sentence, file=sys.stderr)
+            elif house.library.rebuilt:
+                print(i18n.say(house.lang, "house.rebuilt", n=house.library.rebuilt), file=sys.stderr)
             try:
                 yield house
             finally:
@@ -321,7 +393,8 @@ _NEW_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,79}(/[A-Za-z0-9][\w.-]{0,79}){0,2}(
 def _derived(name: str, base: Installed) -> Installed:
     """A model of another name with the same files. It is no variant of the repository they came from."""
     source: Literal["hub", "file"] = "hub" if base.source == "hub" else "file"
-    return replace(base, name=name, source=source, repository=None, added_at=None, last_used_at=None, active=False)
+    bare = replace(base, aliases=(), pinned=False, copies=(), self_test=None, added_at=None, last_used_at=None)
+    return replace(bare, name=name, source=source, repository=None, active=False)
 
 
 def _over(recipe: Recipe, base: str, under: Recipe | None) -> Recipe:
@@ -351,4 +424,6 @@ def _from_hub(repository: Repository, variant: Variant, files: list[Path]) -> In
         revision=repository.commit,
         quantisation=variant.quantisation,
         licence=repository.licence,
+        task=repository.task,
+        digests=tuple(f.sha256 for f in variant.files),
     )

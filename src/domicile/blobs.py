@@ -77,7 +77,7 @@ class Blobs:
     def prune(self, used: Collection[Path], clock: float | None = None) -> int:
         """Remove what no model uses and came more than a day ago. Returns the bytes freed."""
         freed, old = 0, (time.time() if clock is None else clock) - UNUSED_S
-        for path in self._folder.glob("sha256-*/*"):
+        for path in [*self._folder.glob("sha256-*/model.gguf"), *self._folder.glob("sha256-*/*.partial")]:
             with contextlib.suppress(OSError):
                 if path not in used and path.stat().st_mtime < old:
                     freed += path.stat().st_size

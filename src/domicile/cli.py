@@ -15,14 +15,14 @@ from typing import Any
 import click
 
 from domicile import __version__, i18n
-from domicile.commands import discover, house, models, search, talking
+from domicile.commands import discover, house, models, search, sharing, talking
 from domicile.config import load
 from domicile.errors import BadField, DomicileError
 from domicile.grammar import COMMANDS, Desk, Work, argument, command, explain
 from domicile.output import Output
 
 INTERRUPTED = 130
-ORDER = (talking, models, search, discover, house)
+ORDER = (talking, models, sharing, search, discover, house)
 """The rooms of the command line, in the order of its help."""
 
 
@@ -63,7 +63,7 @@ def build(lang: str) -> click.Group:
                 params=[*params, *_common(lang)],
                 callback=_caller(entry.work),
                 help=i18n.say(lang, f"cmd.{entry.name}"),
-                epilog=i18n.say(lang, "cmd.alias", names=", ".join(entry.aliases)) if entry.aliases else None,
+                epilog=i18n.say(lang, "cmd.also", names=", ".join(entry.aliases)) if entry.aliases else None,
             )
         )
     return group

@@ -71,13 +71,13 @@ class Client:
         self._http = http
         self.url = url
 
-    async def get(self, path: str, **query: str) -> dict[str, Any]:
+    async def get(self, path: str, /, **query: str) -> dict[str, Any]:
         return await self._ask("GET", path, query)
 
-    async def post(self, path: str, body: Mapping[str, Any] | None = None, **query: str) -> dict[str, Any]:
+    async def post(self, path: str, body: Mapping[str, Any] | None = None, /, **query: str) -> dict[str, Any]:
         return await self._ask("POST", path, query, body or {})
 
-    async def delete(self, path: str, **query: str) -> dict[str, Any]:
+    async def delete(self, path: str, /, **query: str) -> dict[str, Any]:
         return await self._ask("DELETE", path, query)
 
     async def _ask(
@@ -92,7 +92,7 @@ class Client:
         data: dict[str, Any] = answer.json()
         return data
 
-    async def text(self, path: str, **query: str) -> AsyncIterator[str]:
+    async def text(self, path: str, /, **query: str) -> AsyncIterator[str]:
         """A plain text as it comes."""
         async with self._stream("GET", path, query) as answer:
             async for chunk in answer.aiter_text():
@@ -249,6 +249,6 @@ class _Exchange(httpx2.AsyncByteStream):
             self._sent.get_nowait()
         if self._task is not None:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(1):
                     await asyncio.wait([self._task])
             self._task.cancel()

@@ -40,6 +40,19 @@ def _names(value: object) -> tuple[str, ...]:
     return tuple(str(item).strip() for item in items if str(item).strip())
 
 
+def _folders(value: object) -> tuple[str, ...]:
+    """A list, or one text whose parts stand between the system's separators (`:`, on Windows `;`)."""
+    items = value if isinstance(value, (list, tuple)) else str(value).split(os.pathsep)
+    return tuple(str(item).strip() for item in items if str(item).strip())
+
+
+def _flag(value: object) -> bool:
+    said = str(value).strip().lower()
+    if said not in {"1", "0", "true", "false", "yes", "no", "on", "off"}:
+        raise ValueError(value)
+    return said in {"1", "true", "yes", "on"}
+
+
 def seconds(value: object) -> float:
     """Read a duration as people write it: `300`, `"5m"`, `"1h30m"`, `"90s"`, `"250ms"`; negative means for ever."""
     if isinstance(value, bool):
@@ -123,6 +136,14 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("hub_token", "HF_TOKEN", "", secret=True),
     Setting("connect_timeout", "HTTP_CONNECT_TIMEOUT", 10.0, seconds),
     Setting("read_timeout", "HTTP_READ_TIMEOUT", 30.0, seconds),
+    Setting("model_folders", "DOMICILE_MODEL_FOLDERS", (), _folders),
+    Setting("watch", "DOMICILE_WATCH", 10.0, seconds),
+    Setting("hf_home", "HF_HOME", ""),
+    Setting("hf_cache", "HF_HUB_CACHE", ""),
+    Setting("ollama_models", "OLLAMA_MODELS", ""),
+    Setting("ollama_host", "OLLAMA_HOST", "127.0.0.1:11434"),
+    Setting("ollama_elsewhere", "DOMICILE_OLLAMA_ELSEWHERE", False, _flag),
+    Setting("llama_cache", "LLAMA_CACHE", ""),
     Setting("body_limit", "DOMICILE_BODY_LIMIT", 32 * 2**20, byte_count),
 )
 
@@ -148,6 +169,14 @@ class Settings:
     hub_token: str
     connect_timeout: float
     read_timeout: float
+    model_folders: tuple[str, ...]
+    watch: float
+    hf_home: str
+    hf_cache: str
+    ollama_models: str
+    ollama_host: str
+    ollama_elsewhere: bool
+    llama_cache: str
     body_limit: int
 
     @property

@@ -55,6 +55,52 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     """,
     """
+    ALTER TABLE models RENAME TO models_before;
+    CREATE TABLE models (
+        name TEXT PRIMARY KEY,
+        path TEXT NOT NULL,
+        format TEXT NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        source TEXT NOT NULL,
+        files TEXT NOT NULL,           -- JSON list of absolute paths
+        repository TEXT,
+        revision TEXT,
+        quantisation TEXT,
+        licence TEXT,
+        added_at REAL NOT NULL,
+        last_used_at REAL,
+        task TEXT,
+        digests TEXT NOT NULL DEFAULT '[]'   -- JSON list: the sha256 of each file, or null
+    ) STRICT;
+    INSERT INTO models (name, path, format, size_bytes, source, files, repository, revision, quantisation, licence,
+        added_at, last_used_at) SELECT * FROM models_before;
+    DROP TABLE models_before;
+    CREATE TABLE aliases (alias TEXT PRIMARY KEY COLLATE NOCASE, model TEXT NOT NULL) STRICT;
+    CREATE TABLE marks (               -- what a person or a test said of a model
+        model TEXT PRIMARY KEY,
+        pinned INTEGER NOT NULL DEFAULT 0,
+        self_test TEXT                 -- JSON
+    ) STRICT;
+    CREATE TABLE copies (              -- the same content in another tool's folder
+        model TEXT NOT NULL,
+        owner TEXT NOT NULL,
+        title TEXT NOT NULL,
+        root TEXT NOT NULL,
+        path TEXT NOT NULL,
+        files TEXT NOT NULL,           -- JSON list of absolute paths
+        settings TEXT NOT NULL,        -- JSON
+        PRIMARY KEY (owner, root, title)
+    ) STRICT;
+    CREATE TABLE contents (            -- the digest of a file that has not changed since
+        path TEXT PRIMARY KEY,
+        size_bytes INTEGER NOT NULL,
+        mtime_ns INTEGER NOT NULL,
+        sha256 TEXT NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('announced', 'read', 'wrong'))
+    ) STRICT;
+    CREATE TABLE removing (path TEXT PRIMARY KEY, root TEXT NOT NULL) STRICT;  -- files to delete, under a root
+    """,
+    """
     CREATE TABLE recipes (             -- what a derived model adds to the one whose files it shares
         name TEXT PRIMARY KEY,
         recipe TEXT NOT NULL           -- JSON, dialects.modelfile.Recipe

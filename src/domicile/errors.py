@@ -16,20 +16,27 @@ An error knows its code, its HTTP status, the exit status of the command line an
     │   ├── ModelNotFound  JobNotFound  RouteNotFound  NoLog  CardNotFound
     │   ├── ResponseNotFound  BlobNotFound
     │   ├── RepositoryNotFound  RevisionNotFound  FileNotOnHub  NoSuchVariant  NothingToRun
+    │   ├── NotAdoptable  NotInOllama  NoSuchAlias
     │   └── ModelFileMissing      409  the library knows it, the disk does not
     ├── Refused                   403  the guard said no
     │   ├── HostRefused  OriginRefused
+    │   ├── OllamaElsewhere            the Ollama that is named is not on this machine
+    │   ├── NameTaken  Pinned     409
     │   └── KeyRequired           401
     ├── SourceTrouble             502  the place models come from
     │   ├── HubUnreachable  HubAnswer
     │   ├── HubBusy               503
     │   ├── TokenRefused          401
     │   ├── Gated                 403
+    │   ├── OllamaSilent  OllamaSaid   a running Ollama
     │   ├── RangeRefused               a part was asked for, something else came
+    │   ├── RedirectRefused            the way to the bytes leads where we do not go
+    │   ├── DownloadPaused        503  the source asks to wait longer than we do: goes on later (retry_after_s)
     │   └── CorruptDownload            what came is not what was announced; nothing was kept
     ├── FormatTrouble             422  what a model's files say of themselves cannot be used
     │   ├── Malformed                  a header that lies, contradicts itself or is cut (file, problem)
     │   ├── UnknownFormat              no reader knows these files
+    │   ├── NotExportable              the other tool cannot read this format
     │   └── RunsCode                   a format that can run a program when it is opened: never opened
     ├── DiskTrouble               507
     │   ├── NoRoom
@@ -161,6 +168,15 @@ class NothingToRun(NotFound): ...
 class CardNotFound(NotFound): ...
 
 
+class NotAdoptable(NotFound): ...
+
+
+class NotInOllama(NotFound): ...
+
+
+class NoSuchAlias(NotFound): ...
+
+
 class ModelFileMissing(NotFound):
     status = 409
 
@@ -174,6 +190,17 @@ class HostRefused(Refused): ...
 
 
 class OriginRefused(Refused): ...
+
+
+class OllamaElsewhere(Refused): ...
+
+
+class NameTaken(Refused):
+    status = 409
+
+
+class Pinned(Refused):
+    status = 409
 
 
 class KeyRequired(Refused):
@@ -203,7 +230,20 @@ class Gated(SourceTrouble):
     status = 403
 
 
+class OllamaSilent(SourceTrouble): ...
+
+
+class OllamaSaid(SourceTrouble): ...
+
+
 class RangeRefused(SourceTrouble): ...
+
+
+class RedirectRefused(SourceTrouble): ...
+
+
+class DownloadPaused(SourceTrouble):
+    status = 503
 
 
 class CorruptDownload(SourceTrouble): ...
@@ -221,6 +261,9 @@ class UnknownFormat(FormatTrouble): ...
 
 
 class RunsCode(FormatTrouble): ...
+
+
+class NotExportable(FormatTrouble): ...
 
 
 class DiskTrouble(DomicileError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -157,6 +158,13 @@ def duration(lang: str, value: float) -> str:
         return f"{minutes}{space}min" + (f" {rest}{space}s" if rest else "")
     hours, rest = divmod(whole, 3600)
     return f"{hours}{space}h {rest // 60:02d}{space}min"
+
+
+def date(lang: str, moment: float | None) -> str:
+    """The day of a moment, here: 2026-11-21, 21/11/2026; nothing for none."""
+    if moment is None:
+        return ""
+    return time.strftime("%d/%m/%Y" if lang == "fr" else "%Y-%m-%d", time.localtime(moment))
 
 
 def bind_gettext(lang: str) -> None:

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from domicile import i18n
-from domicile.client import Client, HouseSaid, connect
+from domicile.client import Client, HouseSaid, connect, of_model
 from domicile.config import load
 from domicile.types import EMBEDDED, ModelRef
 
@@ -108,8 +108,15 @@ class Domicile:
     def pull(self, model: str, progress: Callable[[Mapping[str, Any]], None] | None = None) -> dict[str, Any]:
         """Have a model here, verified; `progress` is called with each state of the job. Returns its last state."""
 
+        return self._followed("/domicile/pull", {"model": model}, progress)
+
+    def _followed(
+        self, path: str, body: Mapping[str, Any], progress: Callable[[Mapping[str, Any]], None] | None = None
+    ) -> dict[str, Any]:
+        """Ask for a job and see it to its end."""
+
         async def work() -> dict[str, Any]:
-            job = await self._client.post("/domicile/pull", {"model": model})
+            job = await self._client.post(path, body)
             async for state in self._client.follow(job["id"]):
                 job = state
                 if progress is not None:
@@ -120,6 +127,46 @@ class Domicile:
         if job["status"] != "done":
             raise HouseSaid(job["error"] or {"message": job["status"]}, 502)
         return job
+
+    def adoptable(self, path: str | Path | None = None) -> list[dict[str, Any]]:
+        """What other tools have and could be taken in, or what is at a path."""
+        query = {} if path is None else {"path": str(Path(path).expanduser().absolute())}
+        found: list[dict[str, Any]] = self._wait(self._client.get("/domicile/adoptable", **query))["adoptable"]
+        return found
+
+    def adopt(self, *models: str, path: str | Path | None = None) -> dict[str, Any]:
+        """Take in models of other tools where they lie: those named (`id` of `adoptable`), those at a path, or all.
+        Returns `adopted` and `refused`."""
+        wanted: dict[str, Any] = {"models": list(models)} if models else {"all": True}
+        if path is not None:
+            wanted = {"path": str(Path(path).expanduser().absolute())}
+        result: dict[str, Any] = self._followed("/domicile/adopt", wanted)["result"]
+        return result
+
+    def alias(self, model: str, alias: str) -> dict[str, Any]:
+        """Call a model by another name too."""
+        return self._wait(self._client.post(of_model(model, "aliases"), {"alias": alias}))
+
+    def pin(self, model: str, pinned: bool = True) -> dict[str, Any]:
+        """Keep a model until it is unpinned."""
+        path = of_model(model, "pin")
+        return self._wait(self._client.post(path) if pinned else self._client.delete(path))
+
+    def remove(self, model: str, *, also_files: bool = False) -> int:
+        """Forget a model, and delete its files where they are ours (`also_files`: those of other tools too). Returns
+        the bytes freed."""
+        gone = self._wait(self._client.delete(of_model(model), also_files=str(also_files).lower()))
+        return int(gone["freed_bytes"])
+
+    def modelfile(self, model: str) -> str:
+        """The Modelfile of a model, for Ollama."""
+        return str(self._wait(self._client.get(of_model(model, "modelfile")))["modelfile"])
+
+    def give_to_ollama(self, model: str, name: str | None = None, *, via: str = "auto") -> dict[str, Any]:
+        """Give a model to Ollama: linked into its store, or sent to its server. Returns its name and how."""
+        wanted = {"to": "ollama", "as": name, "via": via}
+        result: dict[str, Any] = self._followed(of_model(model, "export"), wanted)["result"]
+        return result
 
     # -- talking --
 

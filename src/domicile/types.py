@@ -8,7 +8,8 @@ seconds since the epoch (UTC).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -140,6 +141,10 @@ _RESERVED = frozenset(
 )
 
 
+_OURS = (".partial", ".partial.journal", ".partial.lock")
+"""Endings of the files that stand for one that is not whole yet: a file of theirs must not pass for one of ours."""
+
+
 def is_safe_path(path: str) -> bool:
     """May this name from outside become a relative path of ours, on POSIX and on Windows alike?
 
@@ -159,9 +164,25 @@ def is_safe_path(path: str) -> bool:
             return False
         if any(c in '\\:*?"<>|' or _is_control(c) or 0xD800 <= ord(c) <= 0xDFFF for c in part):
             return False
-        if part.split(".")[0].rstrip().lower() in _RESERVED:
+        if part.split(".")[0].rstrip().lower() in _RESERVED or part.lower().endswith(_OURS):
             return False
     return True
+
+
+def clashing(paths: Iterable[str]) -> frozenset[str]:
+    """Of paths that are each safe: those that would meet on a disk that ignores case or the form of accents.
+
+    One file would take the other's place, or a folder's. None of them is taken: nobody can tell which is meant.
+    """
+    by_folded: dict[str, set[str]] = {}
+    for path in set(paths):
+        parts = unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold()).split("/")
+        by_folded.setdefault("/".join(parts), set()).add(path)
+        for depth in range(1, len(parts)):
+            by_folded.setdefault("/".join(parts[:depth]), set()).add("/".join(path.split("/")[:depth]) + "/")
+    clashes = [names for names in by_folded.values() if len(names) > 1]
+    folders = tuple(n for names in clashes for n in names if n.endswith("/"))
+    return frozenset(p for p in paths if any(p in names for names in clashes) or p.startswith(folders))
 
 
 Format = Literal["gguf", "safetensors", "onnx", "mlc", "diffusers", "whisper"]
@@ -262,6 +283,35 @@ class Repository:
 
 
 @dataclass(frozen=True, slots=True)
+class Copy:
+    """The same content in another tool's folder: that tool owns the files, we only know where they are."""
+
+    owner: str
+    """Which tool: `ollama`, `huggingface`, `lmstudio`, `llamacpp`, `gpt4all`, or `folder`."""
+    title: str
+    """What the model is called there."""
+    root: Path
+    """The top of that tool's store."""
+    path: Path
+    """What an engine opens: a file, or the folder of a model made of several."""
+    files: tuple[Path, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What the tool keeps beside the weights: `template`, `system`, `parameters`, `licence`."""
+    missing: bool = False
+    damaged: bool = False
+    """Its bytes are not those its digest announces."""
+
+    def public(self) -> dict[str, Any]:
+        return {
+            "owner": self.owner,
+            "title": self.title,
+            "missing": self.missing,
+            "damaged": self.damaged,
+            "settings": dict(self.settings),
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Installed:
     """A model that lives here."""
 
@@ -270,7 +320,8 @@ class Installed:
     """What the engine opens: the file, or the first shard."""
     format: str
     size_bytes: int
-    source: Literal["embedded", "hub", "file"]
+    source: Literal["embedded", "hub", "file", "adopted"]
+    """`adopted`: in another tool's folder, used where it lies."""
     files: tuple[Path, ...] = ()
     """Every file of it, absolute; the ones in our store are ours to delete."""
     repository: str | None = None
@@ -281,6 +332,24 @@ class Installed:
     last_used_at: float | None = None
     missing: bool = False
     active: bool = False
+    task: str | None = None
+    """The Hub's name of what it does, where its files say it."""
+    digests: tuple[str | None, ...] = ()
+    """The sha256 of each file, where it is known; as many as files, or none."""
+    aliases: tuple[str, ...] = ()
+    pinned: bool = False
+    """Kept: not removed nor evicted until it is unpinned."""
+    copies: tuple[Copy, ...] = ()
+    """The same content elsewhere: who else owns it."""
+    damaged: bool = False
+    """Its bytes are not those its digest announces."""
+    self_test: Mapping[str, Any] | None = None
+    """What the last self-test found."""
+
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """Every other tool that has it now, once each."""
+        return tuple(dict.fromkeys(c.owner for c in self.copies if not c.missing))
 
     def public(self) -> dict[str, Any]:
         """As the API shows it. The path stays inside: a page has no business with it."""
@@ -298,6 +367,13 @@ class Installed:
             "last_used_at": self.last_used_at,
             "missing": self.missing,
             "active": self.active,
+            "task": self.task,
+            "aliases": list(self.aliases),
+            "pinned": self.pinned,
+            "owners": list(self.owners),
+            "copies": [c.public() for c in self.copies],
+            "damaged": self.damaged,
+            "self_test": dict(self.self_test) if self.self_test is not None else None,
         }
 
 

@@ -71,8 +71,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             with (
                 openai.OpenAI(base_url=f"{url}/v1", api_key="any", max_retries=0, timeout=60) as of_openai,
                 anthropic.Anthropic(base_url=url, api_key="any", max_retries=0, timeout=60) as of_anthropic,
+                ollama.Client(url, timeout=60) as of_ollama,
             ):
-                yield Place(url, of_openai, ollama.Client(url, timeout=60), of_anthropic)
+                yield Place(url, of_openai, of_ollama, of_anthropic)
         finally:
             process.terminate()
             process.wait(10)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -48,15 +49,32 @@ async def list_models(desk: Desk) -> None:
         found = await house.get("/domicile/models")
     rows = [
         (
-            ("* " if m["active"] else "  ") + m["name"],
-            say("list.missing") if m["missing"] else i18n.size(lang, m["size_bytes"]),
+            ("* " if m["active"] else "  ") + m["name"] + "".join(f" = {a}" for a in m["aliases"]),
+            i18n.size(lang, m["size_bytes"]),
             m["format"].upper() + (f" {m['quantisation']}" if m["quantisation"] else ""),
-            _ago(desk, m["last_used_at"] or m["added_at"]) if m["source"] != "embedded" else say("list.embedded"),
+            _origin(desk, m),
+            i18n.date(lang, m["added_at"]),
+            _ago(desk, m["last_used_at"]),
+            _state(desk, m),
         )
         for m in found["models"]
     ]
-    heads = [say(f"head.{h}") for h in ("name", "size", "format", "used")]
+    heads = [say(f"head.{h}") for h in ("name", "size", "format", "source", "added", "used", "state")]
     desk.output.table(found, heads, rows, say("list.empty"))
+
+
+def _origin(desk: Desk, model: Mapping[str, Any]) -> str:
+    """Where it is from; for files of other tools, whose they are."""
+    owners = ", ".join(desk.output.say(f"owner.{o}") for o in model["owners"])
+    if model["source"] == "adopted":
+        return owners or desk.output.say("source.adopted")
+    said = desk.output.say(f"source.{model['source']}")
+    return f"{said} + {owners}" if owners else said
+
+
+def _state(desk: Desk, model: Mapping[str, Any]) -> str:
+    marks = [mark for mark in ("missing", "damaged", "pinned") if model[mark]]
+    return ", ".join(desk.output.say(f"list.{mark}") for mark in marks)
 
 
 @command("show", model_argument())
@@ -79,17 +97,23 @@ async def show(desk: Desk, model: str) -> None:
         "quantisation": found["quantisation"],
         "size": i18n.size(lang, found["size_bytes"]),
         "source": found["repository"] or say(f"source.{found['source']}"),
+        "owner": ", ".join(f"{say('owner.' + c['owner'])} ({c['title']})" for c in found["copies"] if not c["missing"]),
+        "alias": ", ".join(found["aliases"]),
+        "task": found["task"],
         "revision": found["revision"],
         "licence": found["licence"],
         "file": found["path"],
-        "state": say("list.missing") if found["missing"] else say(f"state.{awake['state'] if awake else 'asleep'}"),
+        "added": i18n.date(lang, found["added_at"]),
+        "used": _ago(desk, found["last_used_at"]),
+        "test": _test(desk, found["self_test"]),
+        "state": _state(desk, found) or say(f"state.{awake['state'] if awake else 'asleep'}"),
     }
     heads = {key: say(f"head.{key}") for key in facts}
     width = max(len(head) for head in heads.values()) + 2
     desk.output.result(found, *(f"{heads[k]:{width}}{v}" for k, v in facts.items() if v))
 
 
-@command("use", model_argument())
+@command("use", model_argument(), aliases=("activate",))
 async def use(desk: Desk, model: str) -> None:
     from domicile.client import of_model
 
@@ -98,20 +122,37 @@ async def use(desk: Desk, model: str) -> None:
     desk.output.result(found, desk.output.say("use.done", name=found["name"]))
 
 
-@command("rm", model_argument(), option("--yes", "-y", is_flag=True), option("--force", "-f", is_flag=True))
-async def rm(desk: Desk, model: str, yes: bool, force: bool) -> None:
+def _test(desk: Desk, result: Mapping[str, Any] | None) -> str:
+    if result is None:
+        return ""
+    return desk.output.say("list.test_passed" if result.get("passed") else "list.test_failed")
+
+
+@command(
+    "rm",
+    model_argument(),
+    option("--yes", "-y", is_flag=True),
+    option("--force", "-f", is_flag=True),
+    option("--also-files", is_flag=True),
+)
+async def rm(desk: Desk, model: str, yes: bool, force: bool, also_files: bool) -> None:
     from domicile.client import of_model
 
     say, lang = desk.output.say, desk.output.lang
     async with desk.house() as house:
         found = await house.get(of_model(named(model)))
-        key = "rm.ask_entry" if found["source"] == "file" else "rm.ask"
-        question = say(key, name=found["name"], size=i18n.size(lang, found["size_bytes"]))
+        owners = ", ".join(say(f"owner.{o}") for o in found["owners"])
+        key = "rm.ask_entry" if found["source"] in {"file", "adopted"} else "rm.ask"
+        if owners:
+            key = "rm.ask_also" if also_files else "rm.ask_adopted" if found["source"] == "adopted" else "rm.ask_kept"
+        size = i18n.size(lang, found["size_bytes"])
+        question = say(key, name=found["name"], size=size, owners=owners)
         if not yes and sys.stdin.isatty() and not click.confirm(question, err=True):
             return
         if not yes and not sys.stdin.isatty():
             raise BadField(field="--yes", problem=found["name"], reason="confirm")
-        gone = await house.delete(of_model(found["name"]), force=str(force).lower())
+        also = str(also_files).lower()
+        gone = await house.delete(of_model(found["name"]), force=str(force).lower(), also_files=also)
     desk.output.result(gone, say("rm.done", name=found["name"], freed=i18n.size(lang, gone["freed_bytes"])))
 
 

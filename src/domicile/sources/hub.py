@@ -40,7 +40,7 @@ from domicile.errors import (
 )
 from domicile.plain import line
 from domicile.sources.hub_search import Answer, Found, Page, Query, found_in, run
-from domicile.types import ModelRef, RemoteFile, Repository, Scan, ScanVerdict, Variant, is_safe_path
+from domicile.types import ModelRef, RemoteFile, Repository, Scan, ScanVerdict, Variant, clashing, is_safe_path
 
 __all__ = ["PREFERRED", "Card", "Found", "Hub", "Page", "Query", "choose"]
 
@@ -96,7 +96,9 @@ class Hub:
         siblings, commit = data.get("siblings"), data.get("sha")
         if not isinstance(siblings, list) or not isinstance(commit, str) or not _SHA1.fullmatch(commit):
             raise HubAnswer(host=self._host, problem="siblings, sha")
-        files = tuple(file for entry in siblings if (file := _file(entry)))
+        listed = [file for entry in siblings if (file := _file(entry))]
+        clashes = clashing(file.path for file in listed)
+        files = tuple(file for file in listed if file.path not in clashes)
         card = data.get("cardData")
         licence = card.get("license") if isinstance(card, dict) else None
         known = found_in({**data, "id": ref.name})

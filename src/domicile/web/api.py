@@ -52,9 +52,13 @@ async def add_model(request: Request) -> Response:
 
 
 async def remove_model(request: Request) -> Response:
-    """Forget a model, and delete its files where they are ours. `?force=true` also while it answers somebody."""
+    """Forget a model, and delete its files where they are ours. `?force=true` also while it answers somebody.
+
+    `?also_files=true` deletes them from the folders of the other tools that own it as well.
+    """
     house = house_of(request)
-    removed, freed = await house.remove(request.path_params["name"], force=_force(request))
+    also = request.query_params.get("also_files", "").lower() in {"1", "true", "yes"}
+    removed, freed = await house.remove(request.path_params["name"], force=_force(request), also_files=also)
     return JSONResponse({"removed": removed.public(), "freed_bytes": freed})
 
 

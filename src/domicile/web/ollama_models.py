@@ -113,7 +113,13 @@ async def copy(request: Request) -> Response:
 async def delete(request: Request) -> Response:
     """Ollama: forget a model, and delete its files where they are ours and no other model uses them."""
     _, data = await asking.json_object(request)
-    await house_of(request).remove(model_said(data))
+    house, said = house_of(request), model_said(data)
+    model = house.library.get(said)
+    alias = next((a for a in model.aliases if a.lower() == said.strip().lower().removesuffix(":latest")), None)
+    if alias is not None:
+        house.library.unalias(alias)  # another name of a model: the model stays
+    else:
+        await house.remove(model.name)
     return Response(status_code=200)
 
 

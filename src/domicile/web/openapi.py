@@ -166,6 +166,25 @@ BODIES: dict[str, dict[str, Any]] = {
     },
     "pull": {"type": "object", "required": ["model"], "properties": {"model": _TEXT}},
     "path": {"type": "object", "required": ["path"], "properties": {"path": _TEXT}},
+    "alias": {"type": "object", "required": ["alias"], "properties": {"alias": _TEXT}},
+    "adopt": {
+        "type": "object",
+        "properties": {
+            "models": {"type": "array", "items": _TEXT, "minItems": 1},
+            "path": _TEXT,
+            "all": {"type": "boolean"},
+        },
+    },
+    "export": {
+        "type": "object",
+        "required": ["to"],
+        "properties": {
+            "to": {"type": "string", "enum": ["ollama"]},
+            "as": _TEXT,
+            "via": {"type": "string", "enum": ["auto", "link", "api"], "default": "auto"},
+            "force": {"type": "boolean", "default": False},
+        },
+    },
     "wake": {"type": "object", "properties": {"keep_alive": {"type": ["string", "number"]}}},
 }
 

@@ -25,6 +25,7 @@ from domicile.config import Settings
 from domicile.errors import AlreadyOpen, BadField, PortTaken
 from domicile.web import build, doorplate
 from domicile.web.guard import digest_of, is_loopback, rules
+from domicile.web.trouble import bug_of
 
 _KEY_DIGEST = "api_key_sha256"
 _GRACE_S = 3
@@ -88,14 +89,24 @@ async def open_door(settings: Settings, *, new_key: bool = False) -> AsyncIterat
         closed = asyncio.Event()
         serving = asyncio.create_task(_serve(server, listener, closed))
         _on_signals(server, house)
+        watching = asyncio.create_task(house.watch(), name="watch")
+        watching.add_done_callback(_tell)
         try:
             doorplate.write(settings, url, door_key)
             yield Open(house, url, door_key, made, closed)
         finally:
             server.should_exit = True
             house.closing.set()
+            watching.cancel()
+            await asyncio.wait([watching])
             await serving
             doorplate.remove(settings)
+
+
+def _tell(watching: asyncio.Task[None]) -> None:
+    """A fault nobody foresaw ends the watching, not the house; it is said where bugs are."""
+    if not watching.cancelled() and (trouble := watching.exception()) is not None:
+        bug_of(trouble)
 
 
 async def _serve(server: _Server, listener: socket.socket, closed: asyncio.Event) -> None:
