@@ -1,7 +1,7 @@
 """A client that asks streamed chats in any of four dialects and says when each piece came. A process of its own.
 
 Reads one JSON line on stdin for each volley (`url`, `key`, `model`, `dialect`, `prompts`, `tokens`) and answers with
-one on stdout (`streams`: the moments of the request, of the first and of the last piece, and how many tokens the
+one on stdout (`streams`: the moments of the request, of the first piece and of the end, and how many tokens the
 answer says it has). A line is looked at for a few letters only, in every dialect, so that the client costs them alike.
 """
 
@@ -71,7 +71,8 @@ async def ask(volley: dict[str, Any], prompt: str) -> dict[str, float]:
             if b"{" not in line:
                 continue
             if last_mark in line and b'"created_at":' not in line[:12]:
-                tokens = tokens_in(volley["dialect"], line) or tokens
+                tokens, last = tokens_in(volley["dialect"], line) or tokens, time.perf_counter()
+                first = first or last
             elif piece in line:
                 last = time.perf_counter()
                 first = first or last
