@@ -349,10 +349,13 @@ async def test_a_webhook_is_told_how_a_download_ended(
 
 @pytest.mark.anyio
 async def test_a_webhook_that_does_not_listen_is_tried_three_times_and_named(
-    listener: type[_Listener], capsys: pytest.CaptureFixture[str]
+    listener: type[_Listener], capsys: pytest.CaptureFixture[str], visiting: Visiting
 ) -> None:
     listener.answers += [500] * 5
-    await Notices(load(), lambda: "en").tell(Job("1", "pull", "m", "done"))
+    async with visiting() as visit:
+        await Notices(load(), lambda: "en", visit.house.egress).tell(Job("1", "pull", "m", "done"))
+        rows = visit.house.egress.ledger.exchanges()
+    assert [(r.purpose, r.host, r.job, r.status) for r in rows] == [("webhook", "localhost", "1", 500)] * 3
     assert len(listener.heard) == 3
     assert "localhost could not be told (HTTP 500)" in capsys.readouterr().err
 
@@ -391,7 +394,9 @@ def test_a_desktop_is_told_where_somebody_looks_at_one(tmp_path: Path, monkeypat
 
 
 @pytest.mark.anyio
-async def test_a_notice_is_shown_when_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_notice_is_shown_when_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visiting: Visiting
+) -> None:
     program = tmp_path / "bin" / "notify-send"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\necho "$4" > {tmp_path}/shown\n')
@@ -399,6 +404,8 @@ async def test_a_notice_is_shown_when_it_is_asked_for(tmp_path: Path, monkeypatc
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     for setting, shown in (("off", False), ("auto", False), ("on", True)):
         monkeypatch.setenv("DOMICILE_NOTICES", setting)
-        await Notices(load(), lambda: "fr").tell(Job("1", "pull", "org/x", "done", started_at=1, completed_at=2))
+        async with visiting() as visit:
+            notices = Notices(load(), lambda: "fr", visit.house.egress)
+            await notices.tell(Job("1", "pull", "org/x", "done", started_at=1, completed_at=2))
         assert (tmp_path / "shown").exists() is shown
     assert (tmp_path / "shown").read_text("utf-8").strip() == "org/x habite maintenant ici."
