@@ -81,7 +81,7 @@ TABLE: dict[str, tuple[f.Fault, str]] = {
     "the ETag changes, the bytes do not": (f.etag_changes(2), RIGHT),
     "weak ETags, each another": (f.always(f.weak_etags), RIGHT),
     "an expired address, once": (f.first(1, f.status(403)), RIGHT),
-    "an address that expires again and again": (f.expires(2), RIGHT),
+    "an address that expires again and again": (f.expires(8), RIGHT),
     "four redirects, relative ones": (f.hops(4), RIGHT),
     "Xet is offered, its store is not there": (_xet_offered, RIGHT),
     "one bit flipped, always": (f.always(f.flipped), "corrupt_download"),

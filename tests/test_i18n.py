@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import string
 from collections.abc import Iterator
@@ -104,6 +105,12 @@ def test_a_sentence_needs_the_same_facts_in_both_languages() -> None:
 
     for key, text in i18n.words("en").items():
         assert facts(text) == facts(i18n.words("fr")[key]), key
+
+
+def test_no_word_is_written_twice() -> None:
+    for lang in ("en", "fr"):
+        pairs = json.loads((SOURCE / "locale" / f"{lang}.json").read_text("utf-8"), object_pairs_hook=list)
+        assert len(pairs) == len(dict(pairs)), lang
 
 
 def test_every_placeholder_has_a_form_we_know() -> None:

@@ -213,7 +213,9 @@ def test_jobs_kept_in_redis_are_run_by_workers_and_survive_a_kill_of_one(
         file_of().unlink()
         other = start("pull", NAME, "--json")
         assert halfway.reached.wait(30)
-        assert json.loads(domicile("jobs", "cancel", NAME, "--json").stdout)["status"] == "cancelled"
+        cancelled = domicile("jobs", "cancel", NAME, "--json")
+        assert cancelled.returncode == 0, cancelled.stderr
+        assert json.loads(cancelled.stdout)["status"] == "cancelled"
         assert json.loads(other.communicate(timeout=20)[0])["error"]
     finally:
         worker.send_signal(signal.SIGTERM)

@@ -425,7 +425,7 @@ class House:
                 self.metrics.seconds.see(time.monotonic() - began, name)
 
     async def _is_here(self, name: str) -> str:
-        """A model's own name. Raises `StillDownloading` for one on its way, `ModelNotFound` for one nobody asked for."""
+        """A model's own name. Raises `StillDownloading` while it is on its way, `ModelNotFound` if it is not."""
         try:
             return self.library.get(name).name
         except ModelNotFound:

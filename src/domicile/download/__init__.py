@@ -25,7 +25,7 @@ from domicile.download.journal import LOCK, Partial, forget, journal_of, needed,
 from domicile.download.limiter import Limiter
 from domicile.download.transfer import Stopped, Transfer, client_like
 from domicile.download.wanted import BLOCK, PARTIAL, Judge, Noted, Patience, Told, Wanted
-from domicile.errors import CorruptDownload, HomeNotWritable, NoRoom
+from domicile.errors import CorruptDownload, DomicileError, HomeNotWritable, NoRoom
 
 __all__ = [
     "BLOCK",
@@ -130,6 +130,10 @@ async def _fetch_and_rename(wanted: Wanted, transfer: Transfer, told: Told) -> N
         await _in_thread(transfer.sync, transfer.stop, tell)
     except CorruptDownload:
         remove(wanted.partial)
+        raise
+    except DomicileError:
+        if not came and not resumed:  # refused before its first byte: there is nothing to go on with
+            remove(wanted.partial)
         raise
     finally:
         transfer.close()
