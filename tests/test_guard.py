@@ -211,7 +211,8 @@ async def test_no_page_of_a_foreign_origin_changes_or_reads_anything(tmp_path: P
             for method, path, body in attacks:
                 answer = await door.http.request(method, path, headers=headers, content=body)
                 assert answer.status_code == 403, (kind, method, path)
-                assert answer.json()["error"]["code"] == "origin_refused"
+                error = answer.json()["error"]  # Ollama's are a text
+                assert isinstance(error, str) if path.startswith("/api/") else error["code"] == "origin_refused"
                 assert "access-control-allow-origin" not in answer.headers
         assert door.house.library.list() == before
         assert await door.house.jobs.list() == []

@@ -20,8 +20,6 @@ import pytest
 
 from domicile.app import open_house
 from domicile.config import load
-from domicile.db import Database
-from domicile.egress import Egress
 from domicile.jobs.notices import Notices, desktop_command, has_desktop, is_allowed
 from domicile.types import Job
 from tests.conftest import OpenHouse, RedisServer, Visiting
@@ -307,23 +305,6 @@ async def test_a_disk_without_room_is_refused_before_the_first_byte(
 # -- word at the end --
 
 
-class _notices:  # noqa: N801 - said like a function
-    """Notices with a door of their own, for one word."""
-
-    def __init__(self, lang: str) -> None:
-        self._lang = lang
-
-    async def tell(self, job: Job) -> None:
-        settings = load()
-        database = Database(settings.database)
-        egress = Egress(database)
-        try:
-            await Notices(settings, lambda: self._lang, egress).tell(job)
-        finally:
-            await egress.aclose()
-            database.close()
-
-
 class _Listener(BaseHTTPRequestHandler):
     heard: list[Any]
     answers: list[int]
@@ -370,10 +351,13 @@ async def test_a_webhook_is_told_how_a_download_ended(
 
 @pytest.mark.anyio
 async def test_a_webhook_that_does_not_listen_is_tried_three_times_and_named(
-    listener: type[_Listener], capsys: pytest.CaptureFixture[str]
+    listener: type[_Listener], capsys: pytest.CaptureFixture[str], visiting: Visiting
 ) -> None:
     listener.answers += [500] * 5
-    await _notices("en").tell(Job("1", "pull", "m", "done"))
+    async with visiting() as visit:
+        await Notices(load(), lambda: "en", visit.house.egress).tell(Job("1", "pull", "m", "done"))
+        rows = visit.house.egress.ledger.exchanges()
+    assert [(r.purpose, r.host, r.job, r.status) for r in rows] == [("webhook", "localhost", "1", 500)] * 3
     assert len(listener.heard) == 3
     assert "localhost could not be told (HTTP 500)" in capsys.readouterr().err
 
@@ -412,7 +396,9 @@ def test_a_desktop_is_told_where_somebody_looks_at_one(tmp_path: Path, monkeypat
 
 
 @pytest.mark.anyio
-async def test_a_notice_is_shown_when_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_notice_is_shown_when_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visiting: Visiting
+) -> None:
     program = tmp_path / "bin" / "notify-send"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\necho "$4" > {tmp_path}/shown\n')
@@ -420,6 +406,8 @@ async def test_a_notice_is_shown_when_it_is_asked_for(tmp_path: Path, monkeypatc
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     for setting, shown in (("off", False), ("auto", False), ("on", True)):
         monkeypatch.setenv("DOMICILE_NOTICES", setting)
-        await _notices("fr").tell(Job("1", "pull", "org/x", "done", started_at=1, completed_at=2))
+        async with visiting() as visit:
+            notices = Notices(load(), lambda: "fr", visit.house.egress)
+            await notices.tell(Job("1", "pull", "org/x", "done", started_at=1, completed_at=2))
         assert (tmp_path / "shown").exists() is shown
     assert (tmp_path / "shown").read_text("utf-8").strip() == "org/x habite maintenant ici."

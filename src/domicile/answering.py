@@ -8,16 +8,25 @@ but OpenAI's, no HTTP face, and not how a model is woken.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from domicile.context import too_long
 from domicile.engines import Reply
-from domicile.errors import DomicileError
+from domicile.errors import ContextTooLong, DomicileError, ModelCannot
 from domicile.types import Ticket
 
 _ERROR_BYTES = 1 << 20
+_CANNOT = {
+    "image input is not supported": "images",
+    "Infill is not supported": "insert",
+    "does not support completions": "talk",
+    "does not support logits computation": "talk",
+}
+"""What the engine says of what a model cannot do, and the reason we give."""
+_TOO_LARGE = re.compile(r"input \((\d+) tokens\) is too large to process.*?(\d+)\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +93,14 @@ def _known_error(model: str, body: bytes) -> DomicileError | None:
         if error["type"] == "exceed_context_size_error":
             prompt, context = int(error["n_prompt_tokens"]), int(error["n_ctx"])
             return too_long(model, prompt, context)
+        said = str(error["message"])
+        for words, reason in _CANNOT.items():
+            if words in said:
+                return ModelCannot(name=model, problem=said[:200], reason=reason)
+        too_large = _TOO_LARGE.search(said)
+        if too_large is not None:
+            prompt, context = int(too_large[1]), int(too_large[2])
+            return ContextTooLong(name=model, prompt=prompt, context=context, enough=prompt)
     except (ValueError, KeyError, TypeError):
         pass
     return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import platform
 import re
 import sys
@@ -17,22 +18,24 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import httpx2
 
 from domicile import __version__, engines, i18n, plain
 from domicile.answering import Answer, Ask, checked
 from domicile.away import Away
+from domicile.blobs import Blobs
 from domicile.config import Settings
 from domicile.contents import Contents
-from domicile.context import fitted, said_in, way_of
+from domicile.context import Fitted, fitted, said_in, way_of
 from domicile.conversation_store import ConversationStore
 from domicile.conversations import Conversations
 from domicile.db import Database
+from domicile.dialects.modelfile import Recipe
 from domicile.download import PARTIAL, Limiter, Partial, check_room, fetch, forget, needed, partials
 from domicile.egress import Egress, about, offline
-from domicile.engines import Awake, Engine
+from domicile.engines import Awake, Engine, Launch
 from domicile.engines.llama import sweep
 from domicile.errors import (
     BadField,
@@ -46,6 +49,7 @@ from domicile.errors import (
     StillBusy,
     StillDownloading,
 )
+from domicile.formats.architectures import encoder_only
 from domicile.jobs import Jobs, Kind, Limits, Policy, Progress
 from domicile.jobs.hands import Launcher, Takes
 from domicile.jobs.notices import Notices as JobNotices
@@ -54,6 +58,8 @@ from domicile.jobs.store import Store
 from domicile.library import Library, free_bytes
 from domicile.live import Live, Metrics, Tally
 from domicile.outside import Places
+from domicile.recipes import Recipes, applied
+from domicile.responses import Responses
 from domicile.runner import Limits as RunnerLimits
 from domicile.runner import Runner
 from domicile.selftest import failed, trial
@@ -72,8 +78,12 @@ if TYPE_CHECKING:
     from domicile.giving import Giving, Via
     from domicile.watch import Notices
 
+EMBEDDED_TOKENS = 8192
+"""The longest text that an embedding model reads, as far as its context and memory go."""
+
 
 _NO_TERMS = Terms()
+_TALKS = frozenset({"/v1/chat/completions", "/v1/completions"})
 _TEND_S = 300.0
 
 
@@ -105,6 +115,9 @@ class House:
         self.database = database
         self.egress = egress
         self.library = Library(settings, database)
+        self.recipes = Recipes(database, self.library)
+        self.responses = Responses(database)
+        self.blobs = Blobs(settings.models / "blobs")
         self.contents = Contents(database)
         self._limiter = Limiter(settings.download_limit or None)
         store, launcher = queue or (SqliteStore(database), None)
@@ -128,7 +141,7 @@ class House:
         kinds = {name: self.templates.guarding(self.conversations.keeping(e)) for name, e in kinds.items()}
         self.metrics = Metrics()
         self.tally = Tally()
-        self.waker = Waker(settings, database, lambda: self.adviser, self._log_path)
+        self.waker = Waker(settings, database, lambda: self.adviser, self._log_path, self._own, self._dressed)
         self.runner = Runner(
             kinds,
             self.waker.prepare,
@@ -365,7 +378,7 @@ class House:
         turn: bool = True,
     ) -> AsyncIterator[tuple[Installed, Awake]]:
         """A model of the library, awake and at our turn while the context lasts."""
-        model = self.library.ready(name)
+        model = self.recipes.weights(self.library.ready(name))
         async with self.runner.session(model, keep_alive_s, terms=terms, ticket=ticket, turn=turn) as awake:
             yield model, awake
             self.waker.remember(model, awake)
@@ -381,15 +394,17 @@ class House:
 
     @asynccontextmanager
     async def _answer_at_home(self, ask: Ask) -> AsyncIterator[Answer]:
+        recipe = self.recipes.of(await self._is_here(ask.model))
+        if recipe is not None and ask.path in _TALKS:
+            ask = replace(ask, body=json.dumps(applied(recipe, ask.data())).encode())
         began, outcome, name = time.monotonic(), "left", ""
         try:
-            await self._is_here(ask.model)
             async with self.session(ask.model, ask.keep_alive_s, terms=_terms(ask), ticket=ask.ticket) as (
                 model,
                 awake,
             ):
                 name = model.name
-                kept = await fitted(awake.prompts, name, ask.path, ask.body, self._overflow_way(model, ask))
+                kept = await self._fitted(model, awake, ask)
                 async with (
                     self.conversations.around(awake, ask.path, kept.body),
                     awake.ask(ask.path, kept.body) as reply,
@@ -409,10 +424,10 @@ class House:
             if outcome == "ok":
                 self.metrics.seconds.see(time.monotonic() - began, name)
 
-    async def _is_here(self, name: str) -> None:
-        """Raises `StillDownloading` for a model on its way, `ModelNotFound` for one that nobody asked for."""
+    async def _is_here(self, name: str) -> str:
+        """A model's own name. Raises `StillDownloading` while it is on its way, `ModelNotFound` if it is not."""
         try:
-            self.library.get(name)
+            return self.library.get(name).name
         except ModelNotFound:
             job = await self._download_of(name)
             if job is None:
@@ -503,6 +518,12 @@ class House:
         shown = {"text": own.text, "used_text": used, "example": own.shown}
         return {"name": model.name, **own.public(), **shown, "compared": compared}
 
+    async def _fitted(self, model: Installed, awake: Awake, ask: Ask) -> Fitted:
+        """The question, or what of it the context holds."""
+        if ask.path not in _TALKS:
+            return Fitted(ask.body)
+        return await fitted(awake.prompts, model.name, ask.path, ask.body, self._overflow_way(model, ask))
+
     def _overflow_way(self, model: Installed, ask: Ask) -> str:
         """What the caller wants of a prompt that is too long: said in the body, beside it, or by its settings or
         everybody's."""
@@ -540,6 +561,7 @@ class House:
         """
         model = self.library.removable(name)
         await self.runner.sleep(model.name, force=force)
+        self.recipes.forget(model.name)
         also = self.adoption.leavings(model) if also_files else []
         freed = self.library.remove(model.name, also)
         await self.conversations.clear(model.name)
@@ -590,6 +612,53 @@ class House:
         await self.giving.pull(wanted["model"], progress)
         return {"name": wanted["model"]}
 
+    def called(self, name: str) -> str:
+        """A model's own name; one that does not live here stays as it is: it may be on its way, or elsewhere."""
+        present = self.find(name)
+        return present.name if present is not None else name
+
+    def find(self, name: str) -> Installed | None:
+        """The model of a name, if it lives here."""
+        with contextlib.suppress(DomicileError):
+            return self.library.get(name)
+        return None
+
+    async def create(self, name: str, recipe: Recipe, digest: str | None = None) -> Installed:
+        """A derived model: it shares the files of the one it comes from, or is made of a file that was sent.
+        Raises `BadField` for a name that is taken by a model that was not made so."""
+        name = self._free_name(name)
+        if digest is not None:
+            path = self.blobs.get(digest)
+            facts = (await self.adviser.known(str(path))).facts  # raises what is wrong with it
+            size = path.stat().st_size
+            made = Installed(name, path, "gguf", size, "file", files=(path,), quantisation=facts.quantisation)
+            recipe = replace(recipe, base=str(path))
+        else:
+            base = self.library.ready(recipe.base)
+            made = _derived(name, base)
+            recipe = _over(recipe, base.name, self.recipes.of(base.name))
+        self.library.add(made)
+        self.recipes.keep(name, recipe)
+        return self.library.get(name)
+
+    def copy(self, source: str, name: str) -> Installed:
+        """Another name for a model; its files are shared."""
+        model = self.library.ready(source)
+        name = self._free_name(name)
+        recipe = self.recipes.of(model.name) or Recipe(model.name)
+        self.library.add(_derived(name, model))
+        self.recipes.keep(name, recipe)
+        return self.library.get(name)
+
+    def _free_name(self, said: str) -> str:
+        name = said.strip().removesuffix(":latest")
+        if not _NEW_NAME.fullmatch(name):
+            raise BadName(name=said[:200])
+        present = self.find(name)
+        if present is not None and (present.name.lower() != name.lower() or self.recipes.of(present.name) is None):
+            raise BadField(field="model", problem=present.name, reason="not_made_here")
+        return present.name if present else name
+
     def log_of(self, name: str) -> Path:
         model = self.library.get(name)
         path = self._log_path(model.name)
@@ -599,6 +668,20 @@ class House:
 
     def _log_path(self, name: str) -> Path:
         return self.settings.logs / ("".join(c if c.isalnum() or c in "._-" else "-" for c in name) + ".log")
+
+    def _own(self, name: str) -> Mapping[str, object]:
+        """What a derived model wants to be woken with, beneath what a person set."""
+        context = self.recipes.context(name)
+        return {"context": context} if context else {}
+
+    def _dressed(self, launch: Launch, facts: Facts) -> Launch:
+        """How it is woken, with what is laid over its weights, and for vectors where that is what it gives."""
+        recipe, plan = self.recipes.of(launch.model.name), launch.plan
+        embedding = facts.task == "feature-extraction"
+        if embedding and encoder_only(facts.architecture or ""):  # it sees both ways: a text is one batch
+            plan = replace(plan, n_ubatch=max(plan.n_ubatch, min(plan.n_ctx // plan.n_parallel, EMBEDDED_TOKENS)))
+        adapters = tuple(self.blobs.get(digest) for digest in recipe.adapters) if recipe else ()
+        return replace(launch, plan=plan, embedding=embedding, adapters=adapters)
 
     async def doctor(self) -> list[Check]:
         """What is well and what is not, each with what to do."""
@@ -706,3 +789,28 @@ def _kin(model: Installed) -> str | None:
     if model.repository is None:
         return None
     return re.sub(r"[-_.](gguf|imatrix|i1|qat)$", "", model.repository.split("/")[-1].lower())
+
+
+_NEW_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,79}(/[A-Za-z0-9][\w.-]{0,79}){0,2}(:[\w.-]{1,80})?", re.ASCII)
+
+
+def _derived(name: str, base: Installed) -> Installed:
+    """A model of another name with the same files. It is no variant of the repository they came from."""
+    source: Literal["hub", "file"] = "hub" if base.source == "hub" else "file"
+    bare = replace(base, aliases=(), pinned=False, copies=(), self_test=None, added_at=None, last_used_at=None)
+    return replace(bare, name=name, source=source, repository=None, active=False)
+
+
+def _over(recipe: Recipe, base: str, under: Recipe | None) -> Recipe:
+    """What a derived model adds, over what the one it comes from adds already."""
+    if under is None:
+        return replace(recipe, base=base)
+    return Recipe(
+        under.base if under.adapters == () else base,
+        {**under.parameters, **recipe.parameters},
+        recipe.template or under.template,
+        recipe.system or under.system,
+        recipe.messages or under.messages,
+        (*under.adapters, *recipe.adapters),
+        recipe.licence or under.licence,
+    )

@@ -80,14 +80,16 @@ class Conversations:
     async def folder_for(self, launch: Launch, kind: str) -> Path | None:
         """Where a model that is about to wake may keep what it reads; None when nothing is to be kept."""
         model, plan = launch.model, launch.plan
-        if self.store.limit_bytes <= 0:
+        if self.store.limit_bytes <= 0 or launch.embedding:
             return None
         chosen = asdict(plan)
         depends = {key: chosen[key] for key in ("n_ctx", "n_parallel", "type_k", "type_v", "flash_attention")}
         build = engines.build(kind)
 
         def work() -> Path:
-            return self.store.open(model.name, binding(model.files or (model.path,), depends | {"build": build}))
+            return self.store.open(
+                model.name, binding((*(model.files or (model.path,)), *launch.adapters), depends | {"build": build})
+            )
 
         try:
             return await asyncio.to_thread(work)

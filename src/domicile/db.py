@@ -170,6 +170,19 @@ MIGRATIONS: tuple[str, ...] = (
         settings TEXT NOT NULL
     ) STRICT;
     """,
+    """
+    CREATE TABLE recipes (             -- what a derived model adds to the one whose files it shares
+        name TEXT PRIMARY KEY,
+        recipe TEXT NOT NULL           -- JSON, dialects.modelfile.Recipe
+    ) STRICT;
+    CREATE TABLE responses (           -- what `previous_response_id` goes on from
+        id TEXT PRIMARY KEY,
+        at REAL NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        response TEXT NOT NULL,        -- JSON
+        items TEXT NOT NULL            -- JSON list: everything before its output
+    ) STRICT;
+    """,
 )
 
 

@@ -8,11 +8,13 @@ An error knows its code, its HTTP status, the exit status of the command line an
     ├── BadInput                  400  what was asked cannot be read
     │   ├── BadJSON  BadField  BadName  MissingField
     │   ├── ContextTooLong             the prompt does not fit the context (both numbers)
+    │   ├── ModelCannot                this model has no tools, no images ... (reason)
+    │   ├── WrongDigest                what came has another sha256, or that is none
     │   ├── GrammarTooLarge            a grammar or schema beyond the bounds that keep the engine safe
     │   └── BodyTooLarge          413
     ├── NotFound                  404
     │   ├── ModelNotFound  JobNotFound  RouteNotFound  NoLog  CardNotFound  PartialNotFound
-    │   ├── TargetNotFound
+    │   ├── TargetNotFound  ResponseNotFound  BlobNotFound
     │   ├── RepositoryNotFound  RevisionNotFound  FileNotOnHub  NoSuchVariant  NothingToRun
     │   ├── NotAdoptable  NotInOllama  NoSuchAlias
     │   ├── CustomNotFound             no custom model of that id (standard ones are not removed by this door)
@@ -49,6 +51,7 @@ An error knows its code, its HTTP status, the exit status of the command line an
     │   └── HomeNotWritable       500
     ├── EngineTrouble             500
     │   ├── EngineMissing         501
+    │   ├── NotSupported          501  a route of another's dialect that is not answered here
     │   ├── BadModelFile          422
     │   ├── OutOfMemory           503
     │   ├── StillDownloading      503
@@ -131,6 +134,12 @@ class ContextTooLong(BadInput): ...
 class GrammarTooLarge(BadInput): ...
 
 
+class ModelCannot(BadInput): ...
+
+
+class WrongDigest(BadInput): ...
+
+
 class BodyTooLarge(BadInput):
     status = 413
 
@@ -150,6 +159,12 @@ class TargetNotFound(NotFound): ...
 
 
 class RouteNotFound(NotFound): ...
+
+
+class ResponseNotFound(NotFound): ...
+
+
+class BlobNotFound(NotFound): ...
 
 
 class NoLog(NotFound): ...
@@ -316,6 +331,10 @@ class EngineTrouble(DomicileError):
 
 
 class EngineMissing(EngineTrouble):
+    status = 501
+
+
+class NotSupported(EngineTrouble):
     status = 501
 
 

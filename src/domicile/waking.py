@@ -45,12 +45,21 @@ class Waker:
     """One for a house. `adviser` is asked for when it is needed: half of the start-up would be its imports."""
 
     def __init__(
-        self, settings: Settings, database: Database, adviser: Callable[[], Adviser], log_of: Callable[[str], Path]
+        self,
+        settings: Settings,
+        database: Database,
+        adviser: Callable[[], Adviser],
+        log_of: Callable[[str], Path],
+        derived: Callable[[str], Mapping[str, object]] = lambda _: {},
+        dressed: Callable[[Launch, Facts], Launch] = lambda launch, _: launch,
     ) -> None:
         self._settings = settings
         self._database = database
         self._adviser = adviser
         self._log_of = log_of
+        self._derived = derived
+        """Settings that a model brings by itself; a person's own win."""
+        self._dressed = dressed
         self._runs: dict[str, _Run] = {}
 
     # -- the settings of one model --
@@ -80,7 +89,7 @@ class Waker:
         machine = await self._adviser().machine_for_engine()
         if room is not None:
             machine = _with_room(machine, room)
-        own = self.own(model.name)
+        own = {**self._derived(model.name), **self.own(model.name)}
         tuning, facts = await self._adviser().tune(model, machine, own, terms)
         return tuning, facts, machine
 
@@ -110,7 +119,7 @@ class Waker:
             deadline_s=self._settings.wake_timeout,
             log=self._log_of(model.name),
         )
-        return Prepared(launch, need, facts.context_length, tuning.keep_alive_s, tuning.note)
+        return Prepared(self._dressed(launch, facts), need, facts.context_length, tuning.keep_alive_s, tuning.note)
 
     def _need(self, model: Installed, tuning: Tuning, machine: Hardware) -> Bytes:
         report = tuning.report

@@ -71,10 +71,14 @@ def _own_command() -> str:
     option("--port", "-p", type=int),
     option("--hello", is_flag=True),
     option("--new-key", is_flag=True),
+    option("--as-ollama", is_flag=True),
 )
-async def serve(desk: Desk, host: str | None, port: int | None, hello: bool, new_key: bool) -> None:
+async def serve(desk: Desk, host: str | None, port: int | None, hello: bool, new_key: bool, as_ollama: bool) -> None:
+    from domicile.web import OLLAMA_PORT
     from domicile.web.serve import open_door
 
+    if as_ollama and port is None:
+        port = OLLAMA_PORT
     desk.settings_given.update(host=host, port=port)
     say = desk.output.say
     async with open_door(desk.settings, new_key=new_key) as door:

@@ -33,6 +33,10 @@ class Launch:
     """The chat template (Jinja) that takes the place of the file's own; None for the file's."""
     states: Path | None = None
     """A folder of ours where the engine may write what it has read (`Prompts.save`); None for nowhere."""
+    embedding: bool = False
+    """Wake it to give vectors (`/v1/embeddings`) instead of words."""
+    adapters: tuple[Path, ...] = ()
+    """Low-rank adapters (GGUF) laid over its weights."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,6 +162,8 @@ class _Child:
             "memory_bytes": self._launch.memory_bytes,
             "template": self._launch.template,
             "states": str(self._launch.states) if self._launch.states else None,
+            "embedding": self._launch.embedding,
+            "adapters": [str(path) for path in self._launch.adapters],
         }
         assert self._process.stdin is not None
         with contextlib.suppress(ConnectionError):  # it is gone already: its exit says why

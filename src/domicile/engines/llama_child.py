@@ -137,6 +137,11 @@ def _parameters(xllamacpp: Any, asked: dict[str, Any]) -> Any:
     _speculate(xllamacpp, params, plan)
     params.cpuparams.n_threads = asked["threads"]
     params.cpuparams_batch.n_threads = asked["threads"]
+    if asked.get("embedding"):
+        params.embedding = True
+        params.n_batch = plan["n_ubatch"]  # a text is read in one batch, or not at all
+    if asked.get("adapters"):
+        params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(path, 1.0) for path in asked["adapters"]]
     return params
 
 

@@ -192,6 +192,8 @@ def _extra(arch: str, values: Mapping[str, Any], totals: _Totals) -> dict[str, i
     for key in ("general.type", "general.size_label"):
         if said := _text(values, key):
             kept[key] = said
+    if any(f"tokenizer.ggml.{key}_token_id" in values for key in ("fim_pre", "prefix")):
+        kept["fim"] = True
     if totals.expert_bytes:
         kept["expert_bytes"] = totals.expert_bytes
     if totals.nextn_bytes:

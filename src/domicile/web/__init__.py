@@ -18,27 +18,34 @@ from starlette.types import ASGIApp
 from domicile import __version__, i18n
 from domicile.app import House
 from domicile.web import (
+    anthropic,
     api,
     away,
     custom,
     discover,
+    generate,
     huggingface,
     jobs,
     kept,
     library,
     metrics,
     neighbour,
+    ollama,
+    ollama_models,
     openai,
     origins,
     progress,
+    responses,
     search,
     tuning,
 )
 from domicile.web.guard import Guard, Rules
 from domicile.web.limits import Limits
 from domicile.web.openapi import document
-from domicile.web.trouble import Troubles, language
+from domicile.web.trouble import Troubles, house_of, language
 from domicile.web.wishes import Wishes
+
+OLLAMA_PORT = 11434
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +63,9 @@ class Route:
 
 
 async def front_door(request: Request) -> Response:
-    """A sentence for whoever looks whether the house is open."""
+    """A sentence for whoever looks whether the house is open; Ollama's own, on Ollama's own port."""
+    if house_of(request).settings.port == OLLAMA_PORT:
+        return PlainTextResponse("Ollama is running")
     lang = language(request.scope)
     return PlainTextResponse(i18n.say(lang, "house.front_door", version=__version__, base=str(request.base_url)))
 
@@ -70,8 +79,38 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/", front_door, gives="text/plain"),
     Route("POST", "/v1/chat/completions", openai.chat_completions, "chat", "application/json, text/event-stream"),
     Route("POST", "/v1/completions", openai.completions, "completion", "application/json, text/event-stream"),
-    Route("GET", "/v1/models", openai.models),
+    Route("POST", "/v1/embeddings", openai.embeddings, "embeddings"),
+    Route("POST", "/v1/responses", responses.create, "responses", "application/json, text/event-stream"),
+    Route("POST", "/v1/responses/input_tokens", responses.input_tokens, "responses"),
+    Route("GET", "/v1/responses/{id}", responses.get),
+    Route("DELETE", "/v1/responses/{id}", responses.delete),
+    Route("GET", "/v1/responses/{id}/input_items", responses.input_items, query=("order",)),
+    Route("POST", "/v1/audio/transcriptions", openai.speech),
+    Route("POST", "/v1/audio/translations", openai.speech),
+    Route("POST", "/v1/audio/speech", openai.speech),
+    Route("POST", "/v1/images/generations", openai.images),
+    Route("POST", "/v1/images/edits", openai.images),
+    Route("POST", "/v1/images/variations", openai.images),
+    Route("POST", "/v1/messages", anthropic.messages, "messages", "application/json, text/event-stream"),
+    Route("POST", "/v1/messages/count_tokens", anthropic.count_tokens, "messages"),
+    Route("GET", "/v1/models", openai.models, query=("limit", "after_id", "before_id")),
     Route("GET", "/v1/models/{name:path}", openai.model),
+    Route("GET", "/api/version", ollama_models.version),
+    Route("GET", "/api/tags", ollama_models.tags),
+    Route("GET", "/api/ps", ollama_models.ps),
+    Route("POST", "/api/show", ollama_models.show, "named"),
+    Route("POST", "/api/chat", ollama.chat, "ollama_chat", "application/json, application/x-ndjson"),
+    Route("POST", "/api/generate", ollama.generate, "ollama_generate", "application/json, application/x-ndjson"),
+    Route("POST", "/api/embed", ollama.embed, "ollama_embed"),
+    Route("POST", "/api/embeddings", ollama.embeddings, "ollama_embeddings"),
+    Route("POST", "/api/pull", ollama_models.pull, "ollama_pull", "application/json, application/x-ndjson"),
+    Route("POST", "/api/push", ollama_models.push, "named"),
+    Route("POST", "/api/create", ollama_models.create, "ollama_create", "application/json, application/x-ndjson"),
+    Route("POST", "/api/copy", ollama_models.copy, "ollama_copy"),
+    Route("DELETE", "/api/delete", ollama_models.delete, "named"),
+    Route("HEAD", "/api/blobs/{digest}", ollama_models.has_blob),
+    Route("POST", "/api/blobs/{digest}", ollama_models.send_blob, status=201),
+    Route("POST", "/generate", generate.generate, "generate"),
     Route("GET", "/domicile/health", api.health),
     Route("GET", "/domicile/version", api.version),
     Route("GET", "/domicile/openapi.json", openapi),

@@ -75,8 +75,10 @@ async def activate(request: Request) -> Response:
 
 
 async def ps(request: Request) -> Response:
-    """Which models are awake, waking or waiting for memory; what each holds, who uses it and who waits. `template`
-    names the built-in template where a file's own was refused."""
+    """Which models are awake, waking or waiting for memory; what each holds, who uses it and who waits.
+
+    `template` names the built-in template where a file's own was refused.
+    """
     house, lang = house_of(request), language(request.scope)
     shown = []
     for presence in house.runner.ps():

@@ -154,7 +154,7 @@ def _preflight() -> PlainTextResponse:
         {
             "Access-Control-Allow-Methods": "GET, POST, PUT, DELETE, HEAD",
             "Access-Control-Allow-Headers": "authorization, content-type, x-api-key, last-event-id, "
-            "x-domicile-strategy",
+            "x-domicile-strategy, anthropic-version, anthropic-beta, anthropic-dangerous-direct-browser-access",
             "Access-Control-Max-Age": "600",
         },
     )

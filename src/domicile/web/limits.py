@@ -13,6 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from domicile.errors import BodyTooLarge, SlowRequest
 
 BODY_S = 60.0
+UPLOADS = "/api/blobs/"
+"""Where files are sent: as large as the disk allows (`Blobs` counts), each piece of them within the deadline."""
 
 
 class Limits:
@@ -24,8 +26,9 @@ class Limits:
         self._body_s = body_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        upload = scope["path"].startswith(UPLOADS)
         announced = Headers(scope=scope).get("content-length", "0")
-        if announced.isdigit() and int(announced) > self._body_bytes:
+        if not upload and announced.isdigit() and int(announced) > self._body_bytes:
             raise BodyTooLarge(limit=self._body_bytes, size=int(announced))
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._body_s
@@ -36,12 +39,12 @@ class Limits:
             if whole:  # from here on the only news is that the caller left
                 return await receive()
             try:
-                async with asyncio.timeout_at(deadline):
+                async with asyncio.timeout_at(loop.time() + self._body_s if upload else deadline):
                     message = await receive()
             except TimeoutError as trouble:
                 raise SlowRequest(seconds=self._body_s) from trouble
             came += len(message.get("body", b""))
-            if came > self._body_bytes:
+            if came > self._body_bytes and not upload:
                 raise BodyTooLarge(limit=self._body_bytes, size=came)
             whole = not message.get("more_body", False)
             return message

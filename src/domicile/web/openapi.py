@@ -29,6 +29,16 @@ _SAMPLING: dict[str, Any] = {
     "max_tokens": {"type": "integer", "minimum": -1},
 }
 
+_LIST: dict[str, Any] = {"type": "array"}
+_OLLAMA: dict[str, Any] = {
+    "model": _TEXT,
+    "stream": {"type": "boolean", "default": True},
+    "format": {"type": ["string", "object"]},
+    "options": {"type": "object"},
+    "keep_alive": {"type": ["string", "number"]},
+    "think": {"type": ["boolean", "string"]},
+}
+
 BODIES: dict[str, dict[str, Any]] = {
     "chat": {
         "type": "object",
@@ -60,6 +70,110 @@ BODIES: dict[str, dict[str, Any]] = {
         "required": ["model", "prompt"],
         "properties": {"model": _TEXT, "prompt": {"type": ["string", "array"]}, **_SAMPLING},
         "additionalProperties": True,
+    },
+    "embeddings": {
+        "type": "object",
+        "required": ["model", "input"],
+        "properties": {
+            "model": _TEXT,
+            "input": {"type": ["string", "array"]},
+            "encoding_format": {"type": "string", "enum": ["float", "base64"]},
+            "dimensions": {"type": "integer", "minimum": 1},
+        },
+        "additionalProperties": True,
+    },
+    "responses": {
+        "type": "object",
+        "required": ["model", "input"],
+        "properties": {
+            "model": _TEXT,
+            "input": {"type": ["string", "array"]},
+            "instructions": _TEXT,
+            "previous_response_id": _TEXT,
+            "store": {"type": "boolean", "default": True},
+            "stream": {"type": "boolean", "default": False},
+            "max_output_tokens": {"type": "integer"},
+            "tools": {"type": "array", "items": {"type": "object"}},
+            "text": {"type": "object"},
+            "reasoning": {"type": "object"},
+        },
+        "additionalProperties": True,
+    },
+    "messages": {
+        "type": "object",
+        "required": ["model", "messages"],
+        "properties": {
+            "model": _TEXT,
+            "max_tokens": {"type": "integer", "minimum": 1},
+            "messages": {"type": "array", "items": {"type": "object"}},
+            "system": {"type": ["string", "array"]},
+            "stop_sequences": {"type": "array", "items": _TEXT, "maxItems": 64},
+            "stream": {"type": "boolean", "default": False},
+            "tools": {"type": "array", "items": {"type": "object"}},
+            "tool_choice": {"type": "object"},
+            "thinking": {"type": "object"},
+        },
+        "additionalProperties": True,
+    },
+    "named": {"type": "object", "required": ["model"], "properties": {"model": _TEXT}},
+    "ollama_chat": {
+        "type": "object",
+        "required": ["model"],
+        "properties": {"messages": {"type": "array", "items": {"type": "object"}}, "tools": _LIST, **_OLLAMA},
+        "additionalProperties": True,
+    },
+    "ollama_generate": {
+        "type": "object",
+        "required": ["model"],
+        "properties": {
+            **dict.fromkeys(("prompt", "system", "suffix"), _TEXT),
+            "raw": {"type": "boolean"},
+            "images": _LIST,
+            "context": _LIST,
+            **_OLLAMA,
+        },
+        "additionalProperties": True,
+    },
+    "ollama_embed": {
+        "type": "object",
+        "required": ["model", "input"],
+        "properties": {"model": _TEXT, "input": {"type": ["string", "array"]}, "dimensions": {"type": "integer"}},
+    },
+    "ollama_embeddings": {
+        "type": "object",
+        "required": ["model", "prompt"],
+        "properties": {"model": _TEXT, "prompt": _TEXT},
+    },
+    "ollama_pull": {
+        "type": "object",
+        "required": ["model"],
+        "properties": {"model": _TEXT, "stream": {"type": "boolean", "default": True}},
+    },
+    "ollama_create": {
+        "type": "object",
+        "required": ["model"],
+        "properties": {
+            **dict.fromkeys(("model", "from", "modelfile", "template", "system"), _TEXT),
+            **{name: {"type": "object"} for name in ("files", "adapters", "parameters")},
+            "license": {"type": ["string", "array"]},
+            "messages": _LIST,
+            "stream": {"type": "boolean", "default": True},
+        },
+    },
+    "ollama_copy": {
+        "type": "object",
+        "required": ["source", "destination"],
+        "properties": {"source": _TEXT, "destination": _TEXT},
+    },
+    "generate": {
+        "type": "object",
+        "required": ["prompt"],
+        "properties": {
+            **dict.fromkeys(("prompt", "system_prompt", "model"), _TEXT),
+            "max_length": {"type": "integer"},
+            "temperature": {"type": "number"},
+            "top_p": {"type": "number"},
+        },
     },
     "pull": {
         "type": "object",
@@ -212,12 +326,17 @@ def document(routes: Iterable[Row]) -> dict[str, Any]:
     }
 
 
+def _dialect(path: str) -> str:
+    starts = {"/v1/messages": "Anthropic", "/v1/": "OpenAI", "/api/": "Ollama"}
+    return next((name for start, name in starts.items() if path.startswith(start)), "Domicile")
+
+
 def _operation(route: Row, path: str) -> dict[str, Any]:
     text = inspect.getdoc(route.handler) or ""
     operation: dict[str, Any] = {
         "operationId": f"{route.method.lower()}_{re.sub(r'[^a-z0-9]+', '_', path.lower()).strip('_') or 'root'}",
         "summary": text.split("\n")[0],
-        "tags": ["OpenAI" if path.startswith("/v1/") else "Domicile"],
+        "tags": [_dialect(path)],
         "responses": {
             str(route.status): {
                 "description": "OK",

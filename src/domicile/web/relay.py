@@ -10,10 +10,10 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from domicile.answering import Answer, whole
 from domicile.engines import Reply
@@ -64,7 +64,9 @@ class Relay:
         """What has started is a stream of events: an error can be one of them."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        work = asyncio.create_task(self._work(scope, send))
+        reader = _Reader(send)
+        work = asyncio.create_task(self._work(scope, reader.send))
+        reader.watch(work)
         left = asyncio.create_task(_until_left(receive))
         closing = asyncio.create_task(self._closing.wait())
         too_long = False
@@ -82,6 +84,7 @@ class Relay:
             if too_long and not self._started:
                 raise AnswerTooLong(seconds=self._limit_s)
         finally:
+            reader.leave()
             for task in (work, left, closing):
                 task.cancel()
             await asyncio.wait({work, left, closing})
@@ -118,7 +121,7 @@ class Relay:
                 else:
                     self._started = True
                     self._events = answer.reply.content_type.startswith("text/event-stream")
-                    await send(_start(answer))
+                    await send(start(answer, answer.reply.content_type))
                 await self._pass(first, answer.reply, scope, send)
         except DomicileError as error:
             if not self._events:
@@ -130,13 +133,10 @@ class Relay:
         chunk = first
         try:
             while chunk:
-                async with asyncio.timeout(SLOW_READER_S):
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
                 chunk = await anext(reply.body, b"")
-        except TimeoutError:
-            return
         except asyncio.CancelledError as cancelled:
-            error = _of_cancel(cancelled, self._limit_s)
+            error = of_cancel(cancelled, self._limit_s)
             if self._events and error is not None:
                 # An event of its own, even when the last one was cut in the middle.
                 await send({"type": "http.response.body", "body": b"\n\n" + event_of(error, scope), "more_body": True})
@@ -145,17 +145,48 @@ class Relay:
         await send({"type": "http.response.body", "body": b""})
 
 
-def _start(answer: Answer) -> dict[str, object]:
-    reply = answer.reply
-    said = {"served-by": f"{answer.served_by}; model={answer.model}", **answer.notes}
-    headers = [(b"content-type", reply.content_type.encode("latin-1"))]
-    headers += [(f"x-domicile-{k.lower()}".encode(), v.encode("latin-1", "replace")) for k, v in said.items()]
-    if reply.content_type.startswith("text/event-stream"):
+class _Reader:
+    """Who reads the answer. One clock for all of it: a time-out around each token would cost as much as its turning."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._loop = asyncio.get_running_loop()
+        self._since = math.inf
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def send(self, message: Message) -> None:
+        self._since = self._loop.time()
+        await self._send(message)
+        self._since = math.inf
+
+    def watch(self, work: asyncio.Task[None]) -> None:
+        """End the work when the reader has taken nothing for `SLOW_READER_S`."""
+        if self._loop.time() - self._since > SLOW_READER_S:
+            work.cancel("slow")
+        else:
+            self._timer = self._loop.call_later(SLOW_READER_S / 4, self.watch, work)
+
+    def leave(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+def start(answer: Answer, content_type: str, notes: Mapping[str, str] | None = None) -> dict[str, object]:
+    """The status line and the headers: what kind of answer, and what must be said about it."""
+    said = {"served-by": f"{answer.served_by}; model={answer.model}", **answer.notes, **(notes or {})}
+    headers = [(b"content-type", content_type.encode("latin-1"))]
+    headers += [(f"x-domicile-{k.lower()}".encode(), _header(v)) for k, v in said.items()]
+    if not content_type.startswith("application/json"):
         headers += _SSE[1:]
-    return {"type": "http.response.start", "status": reply.status, "headers": headers}
+    return {"type": "http.response.start", "status": answer.reply.status, "headers": headers}
 
 
-def _of_cancel(cancelled: asyncio.CancelledError, limit_s: float) -> DomicileError | None:
+def _header(value: str) -> bytes:
+    """A value that cannot end its line: some of them repeat what a client wrote."""
+    return "".join(c if c.isprintable() else "?" for c in value[:500]).encode("latin-1", "replace")
+
+
+def of_cancel(cancelled: asyncio.CancelledError, limit_s: float) -> DomicileError | None:
     """What a reader is told of an answer that we end; nothing when the reader ended it."""
     match cancelled.args:
         case ("closing",):

@@ -1,7 +1,8 @@
-"""How an error leaves the house over HTTP: one JSON shape, that OpenAI's clients read, in the reader's language.
+"""How an error leaves the house over HTTP: in the reader's language, and in the shape of the dialect that was asked.
 
-`{"error": {"message", "type", "code", "param", "hint", ...facts}}`, with the status of the error. Whatever is not
-a `DomicileError` is a bug: it is logged with its trace, and the reader gets a number to find it by.
+`{"error": {"message", "type", "code", "param", "hint", ...facts}}` for OpenAI's and our own, `shaped` for the others,
+with the status of the error. Whatever is not a `DomicileError` is a bug: it is logged with its trace, and the reader
+gets a number to find it by.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from domicile import i18n
 from domicile.app import House
+from domicile.dialects import anthropic, ollama
 from domicile.errors import (
     Bug,
     DomicileError,
@@ -91,7 +93,17 @@ def answer_error(error: DomicileError, scope: Scope) -> JSONResponse:
         headers["Retry-After"] = str(max(1, math.ceil(after)))
     elif isinstance(error, (HubBusy, NobodyAnswers, OutOfMemory, ShuttingDown, StillDownloading)):
         headers["Retry-After"] = "5"
-    return JSONResponse(error_body(language(scope), error), error.status, headers)
+    return JSONResponse(shaped(scope, error.status, error_body(language(scope), error)), error.status, headers)
+
+
+def shaped(scope: Scope, status: int, body: dict[str, Any]) -> dict[str, Any]:
+    """The JSON of an error in the dialect of whoever asked: OpenAI's, Ollama's, or Anthropic's."""
+    path = scope["path"]
+    if path.startswith("/api/"):
+        return ollama.error_of(body["error"])
+    if path.startswith("/v1/messages") or Headers(scope=scope).get("anthropic-version"):
+        return anthropic.error_of(status, body["error"])
+    return body
 
 
 def event_of(error: DomicileError, scope: Scope) -> bytes:

@@ -1,0 +1,35 @@
+"""What a model can do, read from its header: what Ollama's clients ask before they offer tools or images."""
+
+from __future__ import annotations
+
+import re
+
+from domicile.app import House
+from domicile.types import Facts, Installed
+
+_TOOLS = re.compile(r"\btools\b")
+_THINKING = re.compile(r"enable_thinking|</think>|<think>|reasoning_content|thinking")
+
+
+async def facts_of(house: House, model: Installed) -> Facts:
+    """What the header says; read once, kept by the adviser."""
+    return (await house.adviser.known(model.name)).facts
+
+
+async def capabilities(house: House, model: Installed) -> list[str]:
+    """`completion`, `tools`, `thinking`, `insert`, or `embedding`, by Ollama's names."""
+    return of(await facts_of(house, model))
+
+
+def of(facts: Facts) -> list[str]:
+    if facts.task in ("feature-extraction", "text-ranking"):
+        return ["embedding"]
+    template = facts.chat_template or ""
+    found = ["completion"]
+    if _TOOLS.search(template):
+        found.append("tools")
+    if _THINKING.search(template):
+        found.append("thinking")
+    if facts.extra.get("fim"):
+        found.append("insert")
+    return found
