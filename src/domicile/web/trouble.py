@@ -96,10 +96,14 @@ def answer_error(error: DomicileError, scope: Scope) -> JSONResponse:
     return JSONResponse(shaped(scope, error.status, error_body(language(scope), error)), error.status, headers)
 
 
+OTHERS = ("/api/huggingface/", "/api/stream/", "/api/models/")
+"""Under `/api/`, and not Ollama's: what pages of other tools ask for, with errors like those of our own dialect."""
+
+
 def shaped(scope: Scope, status: int, body: dict[str, Any]) -> dict[str, Any]:
     """The JSON of an error in the dialect of whoever asked: OpenAI's, Ollama's, or Anthropic's."""
     path = scope["path"]
-    if path.startswith("/api/"):
+    if path.startswith("/api/") and not path.startswith(OTHERS):
         return ollama.error_of(body["error"])
     if path.startswith("/v1/messages") or Headers(scope=scope).get("anthropic-version"):
         return anthropic.error_of(status, body["error"])
