@@ -12,7 +12,7 @@ from starlette.routing import compile_path
 
 from domicile.web import ROUTES
 from domicile.web.openapi import BODIES, document
-from domicile.web.trouble import OTHERS
+from domicile.web.trouble import OURS
 from tests.conftest import Visiting
 
 DOCUMENT = document(ROUTES)
@@ -148,7 +148,7 @@ async def test_every_route_answers_in_the_kind_the_document_announces(visiting: 
                 if route.method == "HEAD":
                     continue
                 error = answer.json()["error"]
-                if path.startswith("/api/") and not path.startswith(OTHERS):  # Ollama's errors are a text
+                if path.startswith("/api/") and not path.startswith(OURS):  # Ollama's errors are a text
                     assert answer.status_code < 500 or answer.status_code == 501, path
                     assert isinstance(error, str)
                     assert error

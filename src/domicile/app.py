@@ -9,23 +9,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import platform
 import re
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import httpx2
 
-from domicile import __version__, engines, i18n, plain
+from domicile import engines, i18n, plain
 from domicile.answering import Answer, Ask, checked
+from domicile.arrivals import Arrivals
 from domicile.away import Away
 from domicile.blobs import Blobs
+from domicile.checkup import Checkup
 from domicile.config import Settings
 from domicile.contents import Contents
 from domicile.context import Fitted, fitted, said_in, way_of
@@ -33,8 +34,8 @@ from domicile.conversation_store import ConversationStore
 from domicile.conversations import Conversations
 from domicile.db import Database
 from domicile.dialects.modelfile import Recipe
-from domicile.download import PARTIAL, Limiter, Partial, check_room, fetch, forget, needed, partials
-from domicile.egress import Egress, about, offline
+from domicile.download import Limiter
+from domicile.egress import Egress
 from domicile.engines import Awake, Engine, Launch
 from domicile.engines.llama import sweep
 from domicile.errors import (
@@ -44,13 +45,11 @@ from domicile.errors import (
     ModelNotFound,
     NoLog,
     NotAdoptable,
-    OutsideRoots,
-    PartialNotFound,
     StillBusy,
     StillDownloading,
 )
 from domicile.formats.architectures import encoder_only
-from domicile.jobs import Jobs, Kind, Limits, Policy, Progress
+from domicile.jobs import Jobs, Kind, Policy, Progress
 from domicile.jobs.hands import Launcher, Takes
 from domicile.jobs.notices import Notices as JobNotices
 from domicile.jobs.sqlite_store import SqliteStore
@@ -63,7 +62,7 @@ from domicile.responses import Responses
 from domicile.runner import Limits as RunnerLimits
 from domicile.runner import Runner
 from domicile.selftest import failed, trial
-from domicile.sources import Sources, choose, elsewhere
+from domicile.sources import Sources
 from domicile.sources.hub import Hub
 from domicile.targets import Targets
 from domicile.templates import Template, Templates, built_in, fingerprint
@@ -87,17 +86,7 @@ _TALKS = frozenset({"/v1/chat/completions", "/v1/completions"})
 _TEND_S = 300.0
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line of `domicile doctor`: the key of its sentence, whether it is well, and the facts."""
-
-    key: str
-    well: bool
-    facts: Mapping[str, object]
-    error: DomicileError | None = None
-
-
-class House:
+class House(Arrivals, Checkup):
     """All the rooms. Made by `open_house`."""
 
     def __init__(
@@ -218,154 +207,6 @@ class House:
         }
 
     # -- sentences --
-
-    async def pull(
-        self,
-        text: str,
-        *,
-        name: str | None = None,
-        folder: str | None = None,
-        priority: int | None = None,
-        limit: int | None = None,
-        hours: str | None = None,
-        stay: bool = True,
-    ) -> Job:
-        """Have a model here: a job that resolves the name, downloads what is missing and enters it in the library.
-
-        A name that does not live here is a custom model's id, or else, with a tag, one of Ollama's. `name` is what to
-        call it, `folder` where its files go when that is not our store (within DOMICILE_DOWNLOAD_ROOTS). `limit` in
-        bytes a second, `hours` as `config.hours` reads them; not `stay`: nobody here will wait for it.
-        """
-        ref = ModelRef.parse(text)
-        if ref.kind == "house":
-            with contextlib.suppress(DomicileError):
-                here = self.library.ready(ref.name)
-                return await self._already(here)
-            if custom := self.customs.find(ref.name):
-                return await self.pull(
-                    custom.url,
-                    name=custom.id,
-                    folder=folder,
-                    priority=priority,
-                    limit=limit,
-                    hours=hours,
-                    stay=stay,
-                )
-            ref = elsewhere(ref)
-        self.sources.of(ref)
-        if ref.kind == "file" and not Path(ref.name).expanduser().is_absolute():
-            raise BadField(field="model", problem=ref.name[:200], reason="absolute")
-        arguments: dict[str, Any] = {"model": str(ref)}
-        if name:
-            arguments["name"] = name
-        if folder is not None:
-            arguments["folder"] = str(self._allowed(folder))
-        if self.egress.offline and not self.settings.offline:  # as this request alone wishes
-            arguments["offline"] = True
-        return await self.jobs.start(
-            "pull", str(ref), arguments, priority=priority, limit=limit, hours=hours, stay=stay
-        )
-
-    async def _already(self, model: Installed) -> Job:
-        result = {"name": model.name, "size_bytes": model.size_bytes, "verified": True}
-        return await self.jobs.done("pull", model.name, result, model.size_bytes)
-
-    async def update(self, name: str) -> Job:
-        """Have a model as it is now where it came from."""
-        model, origin = self.updates.asked(name)
-        (now,) = await self.updates.check(model.name)
-        if now.state in {"current", "pinned"} and not model.missing:
-            return await self._already(model)
-        return await self.pull(str(origin.ref), name=model.name, folder=str(origin.folder) if origin.folder else None)
-
-    def _allowed(self, folder: str) -> Path:
-        """A folder that downloads may go to, links resolved. Raises `OutsideRoots`, the same whether it is there."""
-        roots = [self.settings.models, *(Path(r).expanduser() for r in self.settings.download_roots)]
-        place = Path(folder)
-        if (
-            "\0" in folder
-            or not place.is_absolute()
-            or not any(place.resolve().is_relative_to(root.resolve()) for root in roots)
-        ):
-            raise OutsideRoots(folder=folder[:200].replace("\0", "?"), roots=", ".join(str(r) for r in roots))
-        return place.resolve()
-
-    async def _pull(self, arguments: Mapping[str, Any], progress: Progress) -> Mapping[str, object]:
-        shut = offline() if arguments.get("offline") else contextlib.nullcontext()
-        with about("download", model=arguments["model"]), shut:
-            return await self._fetch(arguments, progress)
-
-    async def _fetch(self, arguments: Mapping[str, Any], progress: Progress) -> Mapping[str, object]:
-        ref, name = ModelRef.parse(arguments["model"]), arguments.get("name")
-        folder = Path(arguments["folder"]) if arguments.get("folder") else None
-        progress.step("resolve")
-        source = self.sources.of(ref)
-        repository = await source.describe(ref)
-        variant = choose(repository, ref)
-        if repository.source == "file":
-            model = self.library.add_file(Path(repository.id))
-            progress.expect(model.size_bytes)
-            progress.resumed(model.size_bytes)
-            return {"name": model.name, "size_bytes": model.size_bytes, "verified": False}
-        place = folder or source.folder(repository)
-        files = {file.path: place.joinpath(*file.path.split("/")) for file in variant.files}
-        wanted = [source.wanted(repository, file, files[file.path]) for file in variant.files]
-        here = variant.size_bytes - sum(needed(w) for w in wanted)
-        if folder is not None:  # perhaps on another disk than the one whose room is shared among jobs
-            check_room(place, variant.size_bytes - here, self._free(place))
-        await progress.reserve(variant.size_bytes, here, place=place)
-        limiter = self._limiter_of(progress)
-        progress.step("download")
-        for one in wanted:
-            await fetch(source.client, one, progress, source.judge, limits=limiter, noted=progress.step)
-        progress.settle()
-        entry = source.entry(ref, repository, variant, files)
-        entry = replace(entry, name=name) if name else entry
-        model = await self.updates.entered(entry, ref, repository, variant, folder)
-        verified = all(f.sha256 or f.git_sha1 for f in variant.files)
-        done = {"name": model.name, "size_bytes": model.size_bytes, "verified": verified}
-        return {**done, **await self._tried(model, progress)}
-
-    async def _tried(self, model: Installed, progress: Progress) -> Mapping[str, object]:
-        """The last step of a pull: try the model, if that disturbs nobody."""
-        if not self.settings.selftest:
-            return {}
-        progress.step("selftest")
-        return {"self_test": await self.selftest(model.name, gentle=True)}
-
-    def _free(self, place: Path) -> int:
-        """Room on the disk of a folder that need not exist yet."""
-        return free_bytes(replace(self.settings, home=place))
-
-    def _limiter_of(self, progress: Progress) -> Limiter:
-        """The speed limit of one job, below the one of all, which a person may change while it runs."""
-        limiter = Limiter(parent=self._limiter)
-
-        def hear(limits: Limits) -> None:
-            limiter.rate, self._limiter.rate = limits.job, limits.house
-
-        progress.heed(hear)
-        return limiter
-
-    def partials(self) -> list[Partial]:
-        """What downloads that were stopped or cut have left: to go on with, or to forget."""
-        return partials(self.settings.models)
-
-    def partial_name(self, partial: Partial) -> str:
-        """What a person calls it, and pulls to go on with it: `org/repo/file`."""
-        return partial.target.relative_to(self.settings.models).as_posix()
-
-    async def forget_partial(self, name: str) -> tuple[str, int]:
-        """Delete what a download left. Returns its name, and the bytes freed. Raises `PartialNotFound`, and
-        `StillBusy` while a job works on it."""
-        said = name.removesuffix(PARTIAL)
-        found = next((p for p in self.partials() if self.partial_name(p) == said), None)
-        if found is None:
-            raise PartialNotFound(name=name[:200])
-        try:
-            return said, await asyncio.to_thread(forget, found)
-        except StillBusy as busy:
-            raise StillBusy(name=said, reason="download") from busy
 
     @asynccontextmanager
     async def session(
@@ -682,45 +523,6 @@ class House:
             plan = replace(plan, n_ubatch=max(plan.n_ubatch, min(plan.n_ctx // plan.n_parallel, EMBEDDED_TOKENS)))
         adapters = tuple(self.blobs.get(digest) for digest in recipe.adapters) if recipe else ()
         return replace(launch, plan=plan, embedding=embedding, adapters=adapters)
-
-    async def doctor(self) -> list[Check]:
-        """What is well and what is not, each with what to do."""
-        machine = await self.adviser.machine()
-        checks = [
-            Check("system", True, {"system": platform.platform(terse=True), "python": platform.python_version()}),
-            Check("version", True, {"version": __version__}),
-            Check("home", True, {"path": str(self.settings.home), "free": free_bytes(self.settings)}),
-            Check(
-                "memory",
-                (machine.ram_available_bytes or 0) > 1 << 30,
-                {"available": machine.ram_available_bytes, "cores": machine.physical_cores},
-            ),
-        ]
-        missing = [m.name for m in self.library.list() if m.missing]
-        checks.append(Check("library", not missing, {"n": len(self.library.list()), "missing": ", ".join(missing)}))
-        checks.append(await self._doctor_engine())
-        checks.append(await self._doctor_hub())
-        return checks
-
-    async def _doctor_engine(self) -> Check:
-        """Ask the embedded model for a few tokens, for real."""
-        body = b'{"messages":[{"role":"user","content":"Bonjour"}],"max_tokens":8}'
-        try:
-            async with self.session("graine") as (_, awake), awake.ask("/v1/chat/completions", body) as reply:
-                async for _ in reply.body:
-                    pass
-                sealed = getattr(awake, "sealed", None) or "?"
-                return Check("engine", reply.status == 200, {"engine": "llama", "sealed": sealed})
-        except DomicileError as error:
-            return Check("engine", False, {"engine": "llama"}, error)
-
-    async def _doctor_hub(self) -> Check:
-        host = httpx2.URL(self.settings.hub).host
-        try:
-            await self.hub.reach()
-        except DomicileError as error:
-            return Check("hub", False, {"host": host}, error)
-        return Check("hub", True, {"host": host})
 
 
 @asynccontextmanager

@@ -77,6 +77,8 @@ def error_body(lang: str, error: DomicileError) -> dict[str, Any]:
 
 
 # What OpenAI's own API calls these: clients test for them.
+OURS = ("/api/huggingface/", "/api/stream/", "/api/models/")
+"""Routes under `/api/` that are not Ollama's: those that pages made with htmx ask."""
 _CODES = {"context_too_long": "context_length_exceeded", "key_required": "invalid_api_key"}
 
 
@@ -96,14 +98,10 @@ def answer_error(error: DomicileError, scope: Scope) -> JSONResponse:
     return JSONResponse(shaped(scope, error.status, error_body(language(scope), error)), error.status, headers)
 
 
-OTHERS = ("/api/huggingface/", "/api/stream/", "/api/models/")
-"""Under `/api/`, and not Ollama's: what pages of other tools ask for, with errors like those of our own dialect."""
-
-
 def shaped(scope: Scope, status: int, body: dict[str, Any]) -> dict[str, Any]:
     """The JSON of an error in the dialect of whoever asked: OpenAI's, Ollama's, or Anthropic's."""
     path = scope["path"]
-    if path.startswith("/api/") and not path.startswith(OTHERS):
+    if path.startswith("/api/") and not path.startswith(OURS):
         return ollama.error_of(body["error"])
     if path.startswith("/v1/messages") or Headers(scope=scope).get("anthropic-version"):
         return anthropic.error_of(status, body["error"])

@@ -1,0 +1,195 @@
+"""The house, the part where models arrive: pulled, updated, gone on with, and what a stopped download left.
+
+Turns what a person asked for into a job, and a job into files, a row of the library and a trial. Knows sources by
+their contract and jobs by what they may be told; knows no face.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from domicile.config import Settings
+from domicile.download import PARTIAL, Limiter, Partial, check_room, fetch, forget, needed, partials
+from domicile.egress import Egress, about, offline
+from domicile.errors import BadField, DomicileError, OutsideRoots, PartialNotFound, StillBusy
+from domicile.jobs import Jobs, Limits, Progress
+from domicile.library import Library, free_bytes
+from domicile.sources import Sources, choose, elsewhere
+from domicile.types import Installed, Job, ModelRef
+from domicile.updates import Updates
+
+if TYPE_CHECKING:
+    from domicile.custom import Customs
+
+
+class Arrivals(ABC):
+    """What `House` does so that models come. The rooms are its own."""
+
+    settings: Settings
+    egress: Egress
+    library: Library
+    jobs: Jobs
+    sources: Sources
+    updates: Updates
+    _limiter: Limiter
+
+    @property
+    @abstractmethod
+    def customs(self) -> Customs: ...
+
+    @abstractmethod
+    async def selftest(self, name: str, *, gentle: bool = False) -> dict[str, Any]: ...
+
+    async def pull(
+        self,
+        text: str,
+        *,
+        name: str | None = None,
+        folder: str | None = None,
+        priority: int | None = None,
+        limit: int | None = None,
+        hours: str | None = None,
+        stay: bool = True,
+    ) -> Job:
+        """Have a model here: a job that resolves the name, downloads what is missing and enters it in the library.
+
+        A name that does not live here is a custom model's id, or else, with a tag, one of Ollama's. `name` is what to
+        call it, `folder` where its files go when that is not our store (within DOMICILE_DOWNLOAD_ROOTS). `limit` in
+        bytes a second, `hours` as `config.hours` reads them; not `stay`: nobody here will wait for it.
+        """
+        ref = ModelRef.parse(text)
+        if ref.kind == "house":
+            with contextlib.suppress(DomicileError):
+                here = self.library.ready(ref.name)
+                return await self._already(here)
+            if custom := self.customs.find(ref.name):
+                return await self.pull(
+                    custom.url,
+                    name=custom.id,
+                    folder=folder,
+                    priority=priority,
+                    limit=limit,
+                    hours=hours,
+                    stay=stay,
+                )
+            ref = elsewhere(ref)
+        self.sources.of(ref)
+        if ref.kind == "file" and not Path(ref.name).expanduser().is_absolute():
+            raise BadField(field="model", problem=ref.name[:200], reason="absolute")
+        arguments: dict[str, Any] = {"model": str(ref)}
+        if name:
+            arguments["name"] = name
+        if folder is not None:
+            arguments["folder"] = str(self._allowed(folder))
+        if self.egress.offline and not self.settings.offline:  # as this request alone wishes
+            arguments["offline"] = True
+        return await self.jobs.start(
+            "pull", str(ref), arguments, priority=priority, limit=limit, hours=hours, stay=stay
+        )
+
+    async def _already(self, model: Installed) -> Job:
+        result = {"name": model.name, "size_bytes": model.size_bytes, "verified": True}
+        return await self.jobs.done("pull", model.name, result, model.size_bytes)
+
+    async def update(self, name: str) -> Job:
+        """Have a model as it is now where it came from."""
+        model, origin = self.updates.asked(name)
+        (now,) = await self.updates.check(model.name)
+        if now.state in {"current", "pinned"} and not model.missing:
+            return await self._already(model)
+        return await self.pull(str(origin.ref), name=model.name, folder=str(origin.folder) if origin.folder else None)
+
+    def _allowed(self, folder: str) -> Path:
+        """A folder that downloads may go to, links resolved. Raises `OutsideRoots`, the same whether it is there."""
+        roots = [self.settings.models, *(Path(r).expanduser() for r in self.settings.download_roots)]
+        place = Path(folder)
+        if (
+            "\0" in folder
+            or not place.is_absolute()
+            or not any(place.resolve().is_relative_to(root.resolve()) for root in roots)
+        ):
+            raise OutsideRoots(folder=folder[:200].replace("\0", "?"), roots=", ".join(str(r) for r in roots))
+        return place.resolve()
+
+    async def _pull(self, arguments: Mapping[str, Any], progress: Progress) -> Mapping[str, object]:
+        shut = offline() if arguments.get("offline") else contextlib.nullcontext()
+        with about("download", model=arguments["model"]), shut:
+            return await self._fetch(arguments, progress)
+
+    async def _fetch(self, arguments: Mapping[str, Any], progress: Progress) -> Mapping[str, object]:
+        ref, name = ModelRef.parse(arguments["model"]), arguments.get("name")
+        folder = Path(arguments["folder"]) if arguments.get("folder") else None
+        progress.step("resolve")
+        source = self.sources.of(ref)
+        repository = await source.describe(ref)
+        variant = choose(repository, ref)
+        if repository.source == "file":
+            model = self.library.add_file(Path(repository.id))
+            progress.expect(model.size_bytes)
+            progress.resumed(model.size_bytes)
+            return {"name": model.name, "size_bytes": model.size_bytes, "verified": False}
+        place = folder or source.folder(repository)
+        files = {file.path: place.joinpath(*file.path.split("/")) for file in variant.files}
+        wanted = [source.wanted(repository, file, files[file.path]) for file in variant.files]
+        here = variant.size_bytes - sum(needed(w) for w in wanted)
+        if folder is not None:  # perhaps on another disk than the one whose room is shared among jobs
+            check_room(place, variant.size_bytes - here, self._free(place))
+        await progress.reserve(variant.size_bytes, here, place=place)
+        limiter = self._limiter_of(progress)
+        progress.step("download")
+        for one in wanted:
+            await fetch(source.client, one, progress, source.judge, limits=limiter, noted=progress.step)
+        progress.settle()
+        entry = source.entry(ref, repository, variant, files)
+        entry = replace(entry, name=name) if name else entry
+        model = await self.updates.entered(entry, ref, repository, variant, folder)
+        verified = all(f.sha256 or f.git_sha1 for f in variant.files)
+        done = {"name": model.name, "size_bytes": model.size_bytes, "verified": verified}
+        return {**done, **await self._tried(model, progress)}
+
+    async def _tried(self, model: Installed, progress: Progress) -> Mapping[str, object]:
+        """The last step of a pull: try the model, if that disturbs nobody."""
+        if not self.settings.selftest:
+            return {}
+        progress.step("selftest")
+        return {"self_test": await self.selftest(model.name, gentle=True)}
+
+    def _free(self, place: Path) -> int:
+        """Room on the disk of a folder that need not exist yet."""
+        return free_bytes(replace(self.settings, home=place))
+
+    def _limiter_of(self, progress: Progress) -> Limiter:
+        """The speed limit of one job, below the one of all, which a person may change while it runs."""
+        limiter = Limiter(parent=self._limiter)
+
+        def hear(limits: Limits) -> None:
+            limiter.rate, self._limiter.rate = limits.job, limits.house
+
+        progress.heed(hear)
+        return limiter
+
+    def partials(self) -> list[Partial]:
+        """What downloads that were stopped or cut have left: to go on with, or to forget."""
+        return partials(self.settings.models)
+
+    def partial_name(self, partial: Partial) -> str:
+        """What a person calls it, and pulls to go on with it: `org/repo/file`."""
+        return partial.target.relative_to(self.settings.models).as_posix()
+
+    async def forget_partial(self, name: str) -> tuple[str, int]:
+        """Delete what a download left. Returns its name, and the bytes freed. Raises `PartialNotFound`, and
+        `StillBusy` while a job works on it."""
+        said = name.removesuffix(PARTIAL)
+        found = next((p for p in self.partials() if self.partial_name(p) == said), None)
+        if found is None:
+            raise PartialNotFound(name=name[:200])
+        try:
+            return said, await asyncio.to_thread(forget, found)
+        except StillBusy as busy:
+            raise StillBusy(name=said, reason="download") from busy
