@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -24,14 +24,15 @@ async def several(answering: Answering, ask: Ask, data: dict[str, Any]) -> Async
     """`data["n"]` answers as one reply, streamed or not."""
     count = int(data["n"])
     asks = [replace(ask, body=json.dumps(_one(data, place)).encode()) for place in range(count)]
-    async with answering(asks[0]) as first:
+    async with AsyncExitStack() as turn:  # each gives its turn back before the next one asks for one
+        first = await turn.enter_async_context(answering(asks[0]))
         reply = first.reply
         if reply.status >= 400:
             yield first
         elif reply.content_type.startswith("text/event-stream"):
-            yield replace(first, reply=Reply(200, reply.content_type, _streamed(answering, first, asks[1:])))
+            yield replace(first, reply=Reply(200, reply.content_type, _streamed(answering, first, turn, asks[1:])))
         else:
-            yield replace(first, reply=Reply(200, reply.content_type, _gathered(answering, first, asks[1:])))
+            yield replace(first, reply=Reply(200, reply.content_type, _gathered(answering, first, turn, asks[1:])))
 
 
 def _one(data: dict[str, Any], place: int) -> dict[str, Any]:
@@ -42,8 +43,9 @@ def _one(data: dict[str, Any], place: int) -> dict[str, Any]:
     return told
 
 
-async def _gathered(answering: Answering, first: Answer, rest: list[Ask]) -> AsyncIterator[bytes]:
+async def _gathered(answering: Answering, first: Answer, turn: AsyncExitStack, rest: list[Ask]) -> AsyncIterator[bytes]:
     told = json.loads(await whole(first.reply.body, _WHOLE_BYTES))
+    await turn.aclose()
     for place, ask in enumerate(rest, 1):
         async with answering(ask) as answer:
             found = json.loads(await whole(answer.reply.body, _WHOLE_BYTES))
@@ -55,10 +57,11 @@ async def _gathered(answering: Answering, first: Answer, rest: list[Ask]) -> Asy
     yield json.dumps(told).encode()
 
 
-async def _streamed(answering: Answering, first: Answer, rest: list[Ask]) -> AsyncIterator[bytes]:
+async def _streamed(answering: Answering, first: Answer, turn: AsyncExitStack, rest: list[Ask]) -> AsyncIterator[bytes]:
     usage: dict[str, Any] = {}
     async for event in _events(first.reply, 0, usage):
         yield event
+    await turn.aclose()
     for place, ask in enumerate(rest, 1):
         async with answering(ask) as answer:
             async for event in _events(answer.reply, place, usage):
