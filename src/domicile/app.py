@@ -48,7 +48,6 @@ from domicile.errors import (
     StillBusy,
     StillDownloading,
 )
-from domicile.formats.architectures import encoder_only
 from domicile.jobs import Jobs, Kind, Policy, Progress
 from domicile.jobs.hands import Launcher, Takes
 from domicile.jobs.notices import Notices as JobNotices
@@ -519,7 +518,7 @@ class House(Arrivals, Checkup):
         """How it is woken, with what is laid over its weights, and for vectors where that is what it gives."""
         recipe, plan = self.recipes.of(launch.model.name), launch.plan
         embedding = facts.task == "feature-extraction"
-        if embedding and encoder_only(facts.architecture or ""):  # it sees both ways: a text is one batch
+        if embedding and _encoder_only(facts.architecture):  # it sees both ways: a text is one batch
             plan = replace(plan, n_ubatch=max(plan.n_ubatch, min(plan.n_ctx // plan.n_parallel, EMBEDDED_TOKENS)))
         adapters = tuple(self.blobs.get(digest) for digest in recipe.adapters) if recipe else ()
         return replace(launch, plan=plan, embedding=embedding, adapters=adapters)
@@ -563,6 +562,12 @@ async def open_house(
     finally:
         await egress.aclose()
         database.close()
+
+
+def _encoder_only(architecture: str | None) -> bool:
+    from domicile.formats.architectures import encoder_only
+
+    return encoder_only(architecture or "")
 
 
 def _load() -> Load:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from domicile import i18n
-from domicile.custom import Custom, exported, link, of_link
-from domicile.custom_probe import Probed
 from domicile.errors import BadField
 from domicile.web import asking
 from domicile.web.trouble import error_body, house_of, language
+
+if TYPE_CHECKING:
+    from domicile.custom import Custom
+    from domicile.custom_probe import Probed
 
 
 async def customs(request: Request) -> Response:
@@ -54,6 +56,8 @@ async def export(request: Request) -> Response:
 
     `?shape=customModels` gives the list that a browser keeps in its localStorage under that key.
     """
+    from domicile.custom import exported
+
     found = house_of(request).customs.list()
     shape = request.query_params.get("shape", "domicile")
     if shape not in {"domicile", "customModels"}:
@@ -77,12 +81,16 @@ async def take_in(request: Request) -> Response:
 
 async def share(request: Request) -> Response:
     """A link that carries a custom model in its fragment: who opens it is asked whether to add it."""
+    from domicile.custom import link
+
     custom = house_of(request).customs.get(request.path_params["id"])
     return JSONResponse({"id": custom.id, "link": link(custom, _base(request))})
 
 
 async def read_link(request: Request) -> Response:
     """What a shared link proposes: `{"link": "..."}`. Nothing is added."""
+    from domicile.custom import of_link
+
     _, data = await asking.json_object(request)
     custom = of_link(asking.text_of(data, "link") or "")
     known = house_of(request).customs.find(custom.id)

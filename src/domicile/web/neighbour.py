@@ -5,7 +5,6 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from domicile.giving import check_name
 from domicile.web import asking
 from domicile.web.jobs import job_shown
 from domicile.web.trouble import house_of
@@ -36,6 +35,7 @@ async def ollama_delete(request: Request) -> Response:
 
 async def ollama_pull(request: Request) -> Response:
     """Have the running Ollama download a model: `{"model": "llama3.2:3b"}`. Answers with the job."""
+
     _, data = await asking.json_object(request)
     return JSONResponse(
         job_shown(await house_of(request).ollama_pull(asking.text_of(data, "model") or ""), request), 202
@@ -43,6 +43,8 @@ async def ollama_pull(request: Request) -> Response:
 
 
 def _name(request: Request) -> str:
+    from domicile.giving import check_name
+
     name: str = request.path_params["name"]
     check_name(name)
     return name
