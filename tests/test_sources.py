@@ -66,7 +66,8 @@ async def test_a_model_of_ollamas_registry_comes_with_its_texts(
     registry.add("library/llama3.2", "3b", LAYERS)
     async with visiting() as visit:
         job = await pulled(visit, said)
-        assert job["result"] == {"name": "llama3.2:3b", "size_bytes": sum(map(len, LAYERS.values())), "verified": True}
+        told = {k: v for k, v in job["result"].items() if k != "self_test"}
+        assert told == {"name": "llama3.2:3b", "size_bytes": sum(map(len, LAYERS.values())), "verified": True}
         model = visit.house.library.get("llama3.2:3b")
         assert model.path.read_bytes() == WEIGHTS
         assert (model.source, model.quantisation, model.licence) == ("ollama", "Q4_K_M", "LLAMA 3.2 COMMUNITY LICENSE")

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import os
 import secrets
 import socket
+import ssl
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
@@ -133,7 +135,7 @@ class Egress:
 
 
 class Way(httpx2.AsyncBaseTransport):
-    """A pool of connections, made when it is first used (reading the certificates takes tens of milliseconds)."""
+    """A pool of connections, made when it is first used (see `trust`)."""
 
     def __init__(self, egress: Egress, purpose: str, judge: Judge | None, proxies: bool) -> None:
         self.egress, self.purpose = egress, purpose
@@ -173,7 +175,7 @@ class Way(httpx2.AsyncBaseTransport):
     def _pool(self, proxy: str | None) -> httpcore2.AsyncConnectionPool:
         if proxy not in self._pools:
             settings: dict[str, Any] = {
-                "ssl_context": httpx2.create_ssl_context(),
+                "ssl_context": trust(),
                 "max_connections": 100,
                 "max_keepalive_connections": 20,
                 "keepalive_expiry": _KEPT_ALIVE_S,
@@ -195,6 +197,17 @@ class Way(httpx2.AsyncBaseTransport):
         self.egress.closed(self)
         for pool in self._pools.values():
             await pool.aclose()
+
+
+def trust() -> ssl.SSLContext:
+    """Whose certificates are believed. Reading them takes tens of milliseconds: once, for as long as the environment
+    names the same."""
+    return _trust(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+
+
+@cache
+def _trust(*_: str | None) -> ssl.SSLContext:
+    return httpx2.create_ssl_context()
 
 
 def proxy_for(url: httpx2.URL) -> str | None:

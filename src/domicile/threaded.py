@@ -23,7 +23,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import httpcore2
 import httpx2
 
-from domicile.egress import Way, ours, proxy_for
+from domicile.egress import Way, ours, proxy_for, trust
 from domicile.errors import Offline
 from domicile.ledger import Entry
 
@@ -151,7 +151,7 @@ class Twin(httpx2.BaseTransport):
         with self._making:
             if proxy not in self._pools:
                 settings: dict[str, Any] = {
-                    "ssl_context": httpx2.create_ssl_context(),
+                    "ssl_context": trust(),
                     "max_connections": None,
                     "max_keepalive_connections": 64,
                     "keepalive_expiry": 15.0,

@@ -44,8 +44,8 @@ async def generate(request: Request) -> Any:
     messages = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": asking.text_of(data, "prompt") or ""})
     asked = Chat(messages)
-    for name, ours in (("max_length", "max_tokens"), ("temperature", "temperature"), ("top_p", "top_p")):
-        value = chat.number(data, name)
+    for theirs, ours in (("max_length", "max_tokens"), ("temperature", "temperature"), ("top_p", "top_p")):
+        value = chat.number(data, theirs)
         if value is not None:
             asked.options[ours] = int(value) if ours == "max_tokens" else value
     body = asked.data(name)
