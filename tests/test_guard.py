@@ -17,7 +17,6 @@ from domicile.config import load
 from domicile.web import ROUTES, build
 from domicile.web.guard import SECURITY_HEADERS, Rules, is_loopback, key_in, rules
 from domicile.web.serve import Open, open_door
-from domicile.web.trouble import OURS
 from tests.conftest import Visiting
 from tests.fakes.parrot import Parrot
 
