@@ -44,6 +44,12 @@ from domicile.engines.llama import CHILD, ENVIRONMENT
 from domicile.types import Terms
 
 ROOT = Path(__file__).resolve().parents[1]
+OPEN_CHILD = f"""
+import runpy, domicile.seal
+domicile.seal.cut_off = lambda: "open"
+runpy.run_path({str(CHILD)!r}, run_name="__main__")
+"""
+"""The child as it is, but for its network: the bare engine is asked over loopback."""
 SLOTS = 8
 CONTEXT = 1024
 PROBES = 8
@@ -148,7 +154,7 @@ def bare(model: Path, folder: Path) -> Iterator[Side]:
     }
     with (folder / "bare.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-P", str(CHILD)],
+            [sys.executable, "-P", "-c", OPEN_CHILD],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
