@@ -186,7 +186,7 @@ def test_openai_responses_stream_with_text_tools_and_schema(place: Place) -> Non
 
 
 def test_openai_sound_and_images_say_what_is_missing(place: Place) -> None:
-    with pytest.raises(openai.InternalServerError, match="domicile engine add") as refused:
+    with pytest.raises(openai.InternalServerError, match="no engine for images") as refused:
         place.openai.images.generate(prompt="a cat")
     assert refused.value.status_code == 501
     for path in ("audio/speech", "audio/transcriptions", "audio/translations", "images/edits", "images/variations"):

@@ -92,27 +92,43 @@ def parameters(said: list[tuple[str, str]]) -> dict[str, Any]:
 
 
 def write(recipe: Recipe, base: str) -> str:
-    """The Modelfile of a recipe. `base` is what FROM says."""
-    lines = ["# Modelfile written by Domicile", f"FROM {base}"]
+    """The Modelfile of a recipe. `base` is what FROM says: an absolute path, or a name of a model."""
+    lines = [f"FROM {base}"]
     if recipe.template:
-        lines.append(f'TEMPLATE """{recipe.template}"""')
+        lines.append(f"TEMPLATE {_quoted(recipe.template)}")
     if recipe.system:
-        lines.append(f'SYSTEM """{recipe.system}"""')
-    lines += [f"PARAMETER {line}" for line in shown(recipe.parameters).splitlines()]
+        lines.append(f"SYSTEM {_quoted(recipe.system)}")
+    lines += [f"PARAMETER {name} {_written(value)}" for name, value in _each(recipe.parameters)]
     lines += [f"ADAPTER {adapter}" for adapter in recipe.adapters]
-    lines += [f'MESSAGE {m["role"]} """{m.get("content", "")}"""' for m in recipe.messages]
+    lines += [f"MESSAGE {m['role']} {_quoted(str(m.get('content', '')))}" for m in recipe.messages]
     if recipe.licence:
-        lines.append(f'LICENSE """{recipe.licence}"""')
+        lines.append(f"LICENSE {_quoted(recipe.licence)}")
     return "\n".join(lines) + "\n"
 
 
 def shown(values: Mapping[str, Any]) -> str:
     """Parameters as `/api/show` says them: a line each, names in a column."""
-    lines: list[str] = []
-    for name in sorted(values):
-        several = values[name] if isinstance(values[name], (list, tuple)) else [values[name]]
-        lines += [f"{name:<30} {json.dumps(value, ensure_ascii=False)}" for value in several]
-    return "\n".join(lines)
+    pairs = _each(dict(sorted(values.items())))
+    return "\n".join(f"{name:<30} {json.dumps(value, ensure_ascii=False)}" for name, value in pairs)
+
+
+def _each(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        for one in value if isinstance(value, (list, tuple)) else [value]:
+            yield name, one
+
+
+def _written(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return _quoted(value) if isinstance(value, str) else str(value)
+
+
+def _quoted(said: str) -> str:
+    """In three quotes: the only form that may hold line breaks and quotes. Three inside cannot be written: two can."""
+    while '"""' in said:
+        said = said.replace('"""', '""')
+    return f'"""{said}"""' if not said.endswith('"') else f'"""{said}\n"""'
 
 
 def _instructions(text: str) -> Iterator[tuple[int, str, str]]:

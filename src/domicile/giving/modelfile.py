@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
+from domicile.dialects import modelfile
 from domicile.giving.templates import recognise
 from domicile.types import Facts, Installed
 
@@ -68,31 +68,7 @@ def recipe(model: Installed, facts: Facts | None) -> Recipe:
 
 def text(source: str, made: Recipe) -> str:
     """The Modelfile. `source` is an absolute path, or a name of a model in Ollama."""
-    lines = [f"FROM {source}"]
-    if made.template is not None:
-        lines.append(f"TEMPLATE {_quoted(made.template)}")
-    if made.system:
-        lines.append(f"SYSTEM {_quoted(made.system)}")
-    lines += [f"PARAMETER {name} {_value(value)}" for name, value in _each(made.parameters)]
-    if made.licence:
-        lines.append(f"LICENSE {_quoted(made.licence)}")
-    return "\n".join(lines) + "\n"
-
-
-def _each(parameters: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
-    for name, value in parameters.items():
-        for one in value if isinstance(value, list) else [value]:
-            yield name, one
-
-
-def _value(value: Value) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return _quoted(value) if isinstance(value, str) else str(value)
-
-
-def _quoted(said: str) -> str:
-    """In three quotes: the only form that may hold line breaks and quotes. Three inside cannot be written: two can."""
-    while '"""' in said:
-        said = said.replace('"""', '""')
-    return f'"""{said}"""' if not said.endswith('"') else f'"""{said}\n"""'
+    return modelfile.write(
+        modelfile.Recipe(source, made.parameters, made.template or "", made.system or "", licence=made.licence or ""),
+        source,
+    )
