@@ -2,7 +2,7 @@
 
     python -m bench.limits [--seconds 12]
 
-The real `fetch` from a Hub on this machine, unthrottled: one file under a limit of its own, one under that of the house,
+The real `fetch` from a Hub on this machine, unthrottled: one file under its own limit, one under that of the house,
 two at once under that of the house, and one with a limit of its own inside the house's. `whole` is over the whole
 transfer, hash and rename included; `worst second` the fullest of its seconds, by what the disk was given.
 """
@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx2
-from bench.downloads import hub
 
+from bench.downloads import hub
 from domicile.download import Limiter, Wanted, fetch
 
 MB = 1_000_000
