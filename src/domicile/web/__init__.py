@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as StarletteRoute
 from starlette.routing import Router
 from starlette.types import ASGIApp
 
-from domicile import __version__, i18n
 from domicile.app import House
 from domicile.web import (
     anthropic,
     api,
     away,
+    choices,
     custom,
     discover,
     generate,
@@ -34,6 +34,7 @@ from domicile.web import (
     ollama_models,
     openai,
     origins,
+    pages,
     progress,
     responses,
     search,
@@ -42,10 +43,8 @@ from domicile.web import (
 from domicile.web.guard import Guard, Rules
 from domicile.web.limits import Limits
 from domicile.web.openapi import document
-from domicile.web.trouble import Troubles, house_of, language
+from domicile.web.trouble import Troubles
 from domicile.web.wishes import Wishes
-
-OLLAMA_PORT = 11434
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +61,15 @@ class Route:
     """Names of what may follow a `?`; one that must be there ends with `!`."""
 
 
-async def front_door(request: Request) -> Response:
-    """A sentence for whoever looks whether the house is open; Ollama's own, on Ollama's own port."""
-    if house_of(request).settings.port == OLLAMA_PORT:
-        return PlainTextResponse("Ollama is running")
-    lang = language(request.scope)
-    return PlainTextResponse(i18n.say(lang, "house.front_door", version=__version__, base=str(request.base_url)))
-
-
 async def openapi(request: Request) -> Response:
     """This API, as an OpenAPI 3.1 document."""
     return JSONResponse(document(ROUTES))
 
 
 ROUTES: tuple[Route, ...] = (
-    Route("GET", "/", front_door, gives="text/plain"),
+    Route("GET", "/", pages.front_door, gives="text/html, text/plain", query=("lang", "theme")),
+    *(Route("GET", r.path, pages.room, gives="text/html", query=("lang", "theme")) for r in pages.ROOMS[1:]),
+    Route("GET", "/static/{path:path}", pages.static, gives="application/octet-stream"),
     Route("POST", "/v1/chat/completions", openai.chat_completions, "chat", "application/json, text/event-stream"),
     Route("POST", "/v1/completions", openai.completions, "completion", "application/json, text/event-stream"),
     Route("POST", "/v1/embeddings", openai.embeddings, "embeddings"),
@@ -114,6 +107,8 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/domicile/health", api.health),
     Route("GET", "/domicile/version", api.version),
     Route("GET", "/domicile/openapi.json", openapi),
+    Route("GET", "/domicile/choices", choices.choices),
+    Route("GET", "/domicile/events", choices.events, gives="text/event-stream"),
     Route("GET", "/domicile/models", api.models),
     Route("POST", "/domicile/models", api.add_model, "path", status=201),
     Route("POST", "/domicile/models/{name:path}/wake", api.wake, "wake"),

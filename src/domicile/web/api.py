@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from domicile import __version__, i18n, tunable
 from domicile.config import seconds
-from domicile.errors import BadField
+from domicile.errors import BadField, DomicileError
 from domicile.runner import Presence
 from domicile.types import Installed, ModelRef, Terms
-from domicile.web import asking
+from domicile.web import asking, capabilities
 from domicile.web.trouble import error_body, house_of, language
 from domicile.web.tuning import choice_text, result_shown
 
@@ -39,13 +40,21 @@ async def models(request: Request) -> Response:
 
 
 async def model(request: Request) -> Response:
-    """One model, and whether it is awake."""
+    """One model, whether it is awake, and what it can do (null where its file cannot be read)."""
     house = house_of(request)
     found = house.library.get(request.path_params["name"])
     lang = language(request.scope)
     awake = next((presence_shown(p, lang) for p in house.runner.ps() if p.name == found.name), None)
     template = house.templates.known(found.name)
-    about = {"awake": awake, "self_test": _tried(found, lang), "template": template.public() if template else None}
+    able: list[str] | None = None
+    with suppress(DomicileError, OSError):
+        able = await capabilities.capabilities(house, found)
+    about = {
+        "awake": awake,
+        "self_test": _tried(found, lang),
+        "template": template.public() if template else None,
+        "capabilities": able,
+    }
     return JSONResponse({**found.public(), "path": str(found.path), **about})
 
 
