@@ -89,7 +89,10 @@ BODIES: dict[str, dict[str, Any]] = {
         "type": "object",
         "properties": {"ids": {"type": "array", "items": _TEXT}, "all": {"type": "boolean", "default": False}},
     },
-    "chats_import": {"type": ["object", "array"]},
+    "chats_import": {
+        "type": ["object", "array"],
+        "properties": {key: {"type": "array"} for key in ("chats", "attachments", "folders", "presets")},
+    },
     "chat_folder": {"type": "object", "required": ["name"], "properties": {"name": _TEXT}},
     "chat_preset": {
         "type": "object",
