@@ -55,7 +55,9 @@ def code(answer: httpx2.Response) -> tuple[int, str]:
 async def test_a_chat_is_called_after_its_first_line_until_a_person_names_it(visiting: Visiting) -> None:
     async with visiting() as visit:
         chat = await make(visit.http)
-        await tell(visit.http, chat, "\n## Une recette de crêpes, sans lait ni œufs, pour douze personnes affamées\nMerci")
+        await tell(
+            visit.http, chat, "\n## Une recette de crêpes, sans lait ni œufs, pour douze personnes affamées\nMerci"
+        )
         title = (await told(visit.http, f"{URL}/{chat}"))["title"]
         assert title.startswith("Une recette de crêpes, sans lait ni œufs")
         assert title.endswith("…")
@@ -187,9 +189,7 @@ async def test_a_preset_gives_a_chat_its_prompt_and_parameters(visiting: Visitin
 )
 async def test_what_cannot_be_read_is_refused_in_both_languages(visiting: Visiting, wrong: dict[str, Any]) -> None:
     async with visiting() as visit:
-        answers = [
-            await visit.http.post(URL, json=wrong, headers={"Accept-Language": lang}) for lang in ("en", "fr")
-        ]
+        answers = [await visit.http.post(URL, json=wrong, headers={"Accept-Language": lang}) for lang in ("en", "fr")]
         assert [code(a) for a in answers] == [(400, "bad_field")] * 2
         assert answers[0].json()["error"]["message"] != answers[1].json()["error"]["message"]
         assert (await told(visit.http))["total"] == 0

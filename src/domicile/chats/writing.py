@@ -214,7 +214,9 @@ class Writers:
 
     async def _read(self, writing: Writing, answer: Answer, tell: Tell) -> None:
         presence = self._presence(answer.model) if answer.served_by == "home" else None
-        facts: dict[str, Any] = {"model": answer.model, "served_by": answer.served_by}
+        # A derived model answers by the one whose weights it shares: it is called as it was asked for.
+        name = writing.task.model if answer.served_by == "home" else answer.model
+        facts: dict[str, Any] = {"model": name, "served_by": answer.served_by}
         if presence is not None and presence.context:
             facts["context"] = presence.context
         notes = dict(answer.notes)

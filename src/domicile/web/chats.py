@@ -47,10 +47,23 @@ def owner(request: Request) -> str:
 def message_shown(message: Message, lang: str) -> dict[str, Any]:
     """A message, its error in the words of whoever reads now."""
     shown = message.public()
-    kept = shown.get("error")
-    known = of_code(kept["code"], **kept["facts"]) if isinstance(kept, dict) and "code" in kept else None
-    shown["error"] = error_body(lang, known)["error"] if known is not None else None
+    shown["error"] = _error_shown(shown.get("error"), lang)
     return shown
+
+
+def _error_shown(kept: object, lang: str) -> dict[str, Any] | None:
+    """An error that was kept, perhaps by another version or in a file from elsewhere: its code alone, at least."""
+    if not isinstance(kept, dict):
+        return None
+    try:
+        known = of_code(kept["code"], **kept["facts"])
+        if known is not None:
+            shown: dict[str, Any] = error_body(lang, known)["error"]
+            return shown
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+        pass
+    said = str(kept.get("code"))[:80]
+    return {"code": said, "message": said, "hint": None}
 
 
 def chat_shown(request: Request, chat: Chat) -> dict[str, Any]:
