@@ -13,6 +13,7 @@ import statistics
 import sys
 import tempfile
 import time
+from typing import Literal
 
 import httpx2
 
@@ -25,11 +26,13 @@ from domicile.web import build
 from domicile.web.guard import Rules
 
 GOAL_MS = 100
-_WORDS = (
-    "le la de un être et à il avoir ne je son que se qui ce dans en du elle au faire pour pas plus mais nous vous été "
-    "maison cœur élève forêt façon après même très où déjà modèle mémoire vitesse réponse question jardin the of and to "
-    "in is you that it he was for on are as with his they at be this have from or one had by word but not what all were"
-).split()
+_VOCABULARY = """
+le la de un être et à il avoir ne je son que se qui ce dans en du elle au faire pour pas plus mais nous vous
+été maison cœur élève forêt façon après même très où déjà modèle mémoire vitesse réponse question jardin the
+of and to in is you that it he was for on are as with his they at be this have from or one had by word but not
+what all were
+"""
+_WORDS = _VOCABULARY.split()
 QUERIES = {
     "first page": {},
     "a page of a folder that is empty": {"folder": "folder-none"},
@@ -48,14 +51,14 @@ def fill(room: Chats, chats: int, messages: int) -> None:
     """Conversations by a seed; one in a thousand messages has the rare word."""
     chance = random.Random(1)
     store = room._kept.store
+    roles: tuple[Literal["user"], Literal["assistant"]] = ("user", "assistant")
     for n in range(chats):
         said, parent = list[Message](), None
         for place in range(messages):
             words = chance.choices(_WORDS, k=chance.randrange(20, 180))
             if chance.random() < 0.001:
                 words.append("zanzibar")
-            role = "user" if place % 2 == 0 else "assistant"
-            said.append(Message(f"message-{n}-{place}", parent, role, " ".join(words), float(n)))
+            said.append(Message(f"message-{n}-{place}", parent, roles[place % 2], " ".join(words), float(n)))
             parent = said[-1].id
         title = " ".join(chance.choices(_WORDS, k=6))
         chat = Chat(f"chat-{n}", title, float(n), float(n), leaf=parent, archived=chance.random() < 0.05)

@@ -142,8 +142,11 @@ async def chat(request: Request) -> Response:
 
 
 async def change(request: Request) -> Response:
-    """Change a conversation: `title` (empty: its first line again), `folder` (an id, or null), `pinned`, `archived`,
-    `model`, `system`, `parameters`, `strategy`; `leaf` shows the newest branch through that message."""
+    """Change a conversation.
+
+    `title` (empty: its first line again), `folder` (an id, or null), `pinned`, `archived`, `model`, `system`,
+    `parameters`, `strategy`; `leaf` shows the newest branch through that message.
+    """
     _, data = await asking.json_object(request)
     changed = room(request).change(request.path_params["id"], read_values(data, leaf=True), owner(request))
     return JSONResponse(chat_shown(request, changed))

@@ -98,7 +98,12 @@ async def export_chat(request: Request) -> Response:
     if shape == "json":
         return _exported(request, [chat_id], name)
     lang = language(request.scope)
-    names = {part: i18n.say(lang, f"chats.{part}") for part in ("user", "system", "reasoning", "file")}
+    names = {
+        "user": i18n.say(lang, "chats.user"),
+        "system": i18n.say(lang, "chats.system"),
+        "reasoning": i18n.say(lang, "chats.reasoning"),
+        "file": i18n.say(lang, "chats.file"),
+    }
     text = shapes.markdown(whole.chat, whole.messages, names)
     return PlainTextResponse(text, headers=_saved(f"{name}.md"), media_type="text/markdown")
 
