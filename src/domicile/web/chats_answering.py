@@ -33,8 +33,9 @@ _FILES = 32
 
 
 async def answer(request: Request) -> Response:
-    """Begin an answer; it is written here, whoever listens. Exactly one of these says to what:
+    """Begin an answer; it is written here, whoever listens.
 
+    Exactly one of these says to what:
     `{"text": ..., "attachments": [ids], "parent": id}` says something new, below `parent` if wished (else on the branch
     that is shown); `{"edit": id, "text": ...}` says it otherwise, on a branch beside; `{"regenerate": id}` answers
     again, beside; `{"continue": id}` goes on with an answer that was cut. With it, if wished: `model`, or `models` (up
