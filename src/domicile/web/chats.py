@@ -190,7 +190,7 @@ async def say(request: Request) -> Response:
 
 
 async def edit_message(request: Request) -> Response:
-    """Change the words of a message where it stands: `{"text"}`. (`answer` with `edit` makes a new branch instead.)"""
+    """Change the words of a message where it stands: `{"text"}`. `answer` with `edit` makes a new branch instead."""
     _, data = await asking.json_object(request)
     text = bounded(data, "text", TEXT)
     if text is None:
