@@ -190,6 +190,25 @@ def _role(stem: str) -> Role:
     return next((role for role, said in _ROLES if said.search(name)), "model")
 
 
+_EYES = re.compile(
+    r"^(?:mmproj|mm-?projector|projector)[-_.]*|[-_.]+(?:mmproj|mm-?projector|projector)$", re.IGNORECASE
+)
+
+
+def likeness(stem: str, projector: str) -> int:
+    """How many letters at its start a model's stem shares with the name of a projector's file; 0 for a projector that
+    names no model (`mmproj-F16.gguf`), or another one's."""
+    own = _EYES.sub("", read(projector).stem).lower()
+    wanted = stem.lower()
+    same = next((n for n, (a, b) in enumerate(zip(own, wanted, strict=False)) if a != b), min(len(own), len(wanted)))
+    return same if same >= len(own) - 1 or same == len(wanted) else 0
+
+
+def projector_in(paths: Iterable[str]) -> str | None:
+    """The first of these files that is a projector, by its name."""
+    return next((p for p in paths if p.lower().endswith(".gguf") and read(p).role == "projector"), None)
+
+
 # --- what can be downloaded as one thing ---
 
 _COMPANIONS = (".json", ".txt", ".model", ".jinja", ".tiktoken")

@@ -35,6 +35,8 @@ class Launch:
     """A folder of ours where the engine may write what it has read (`Prompts.save`); None for nowhere."""
     embedding: bool = False
     """Wake it to give vectors (`/v1/embeddings`) instead of words."""
+    ranking: bool = False
+    """Wake it to give scores (`/v1/rerank`), which is a way of `embedding`."""
     adapters: tuple[Path, ...] = ()
     """Low-rank adapters (GGUF) laid over its weights."""
 
