@@ -217,6 +217,7 @@ _KINDS: Mapping[Callable[[object], Any], str] = {
     config._folders: "list",
     config._flag: "flag",
     config._folders: "list",
+    config._folder: "text",
     config.seconds: "duration",
     config.byte_count: "size",
     config._flag: "flag",

@@ -68,6 +68,7 @@ from domicile.templates import Template, Templates, built_in, fingerprint
 from domicile.types import Facts, Installed, Job, Load, ModelRef, Terms, Ticket
 from domicile.updates import Updates
 from domicile.waking import Waker
+from domicile.workshop import Workshop
 
 if TYPE_CHECKING:
     from domicile.adopt import Adoption
@@ -81,7 +82,7 @@ _TALKS = frozenset({"/v1/chat/completions", "/v1/completions"})
 _TEND_S = 300.0
 
 
-class House(Arrivals, Checkup):
+class House(Arrivals, Checkup, Workshop):
     """All the rooms. Made by `open_house`."""
 
     def __init__(
@@ -112,6 +113,7 @@ class House(Arrivals, Checkup):
                 "adopt": Kind(self._adopt, download=False),
                 "export": Kind(self._export, download=False),
                 "ollama_pull": Kind(self._ollama_pull, download=False),
+                "engine": Kind(self._add_engine, download=False),
             },
             self._describe,
             policy=Policy(settings.downloads, settings.download_limit, settings.download_hours),
@@ -551,7 +553,7 @@ async def open_house(
     try:
         async with egress.client("hub", timeout=timeout, follow_redirects=True, max_redirects=5) as client:
             queue = await _queue(settings, takes) if settings.redis_url else None
-            engines_here = engines.installed() if kinds is None else kinds
+            engines_here = engines.installed(settings.engines) if kinds is None else kinds
             house = House(settings, database, egress, client, engines_here, takes=takes, queue=queue)
             if database.set_aside is not None:
                 sentence = i18n.say(house.lang, "house.set_aside", path=database.set_aside, n=len(house.library.list()))

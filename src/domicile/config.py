@@ -74,6 +74,14 @@ def _folders(value: object) -> tuple[str, ...]:
     return tuple(str(item).strip() for item in items if str(item).strip())
 
 
+def _folder(value: object) -> str:
+    """A folder that is there, by its whole path; or none."""
+    said = str(value).strip()
+    if said and not Path(said).expanduser().is_dir():
+        raise ValueError(value)
+    return str(Path(said).expanduser().absolute()) if said else ""
+
+
 def seconds(value: object) -> float:
     """Read a duration as people write it: `300`, `"5m"`, `"1h30m"`, `"90s"`, `"250ms"`; negative means for ever."""
     if isinstance(value, bool):
@@ -220,6 +228,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("ollama_host", "OLLAMA_HOST", "127.0.0.1:11434"),
     Setting("ollama_elsewhere", "DOMICILE_OLLAMA_ELSEWHERE", False, _flag),
     Setting("llama_cache", "LLAMA_CACHE", ""),
+    Setting("wheels", "DOMICILE_WHEELS", "", _folder),
     Setting("offline", "DOMICILE_OFFLINE", False, _flag),
     Setting("strategy", "DOMICILE_STRATEGY", "home", _strategy),
     Setting("first_token", "DOMICILE_FIRST_TOKEN", 60.0, seconds),
@@ -271,6 +280,7 @@ class Settings:
     ollama_host: str
     ollama_elsewhere: bool
     llama_cache: str
+    wheels: str
     offline: bool
     strategy: str
     first_token: float
@@ -285,6 +295,11 @@ class Settings:
     @property
     def models(self) -> Path:
         return self.home / "models"
+
+    @property
+    def engines(self) -> Path:
+        """The environments of extras: one folder each."""
+        return self.home / "engines"
 
     @property
     def logs(self) -> Path:

@@ -240,6 +240,7 @@ class _Keeping:
         self._conversations = conversations
         self.name = inner.name
         self.formats = inner.formats
+        self.tasks = inner.tasks
 
     @asynccontextmanager
     async def awake(self, launch: Launch) -> AsyncIterator[Awake]:

@@ -17,6 +17,7 @@ An error knows its code, its HTTP status, the exit status of the command line an
     │   ├── ModelNotFound  JobNotFound  RouteNotFound  NoLog  CardNotFound  PartialNotFound
     │   ├── TargetNotFound  ResponseNotFound  BlobNotFound
     │   ├── RepositoryNotFound  RevisionNotFound  FileNotOnHub  NoSuchVariant  NothingToRun
+    │   ├── ExtraNotFound              no extra of that name
     │   ├── NotAdoptable  NotInOllama  NoSuchAlias
     │   ├── CustomNotFound             no custom model of that id (standard ones are not removed by this door)
     │   └── ModelFileMissing      409  the library knows it, the disk does not
@@ -52,6 +53,7 @@ An error knows its code, its HTTP status, the exit status of the command line an
     │   └── HomeNotWritable       500
     ├── EngineTrouble             500
     │   ├── EngineMissing         501
+    │   ├── InstallFailed         502  an extra could not be installed (reason)
     │   ├── NotSupported          501  a route of another's dialect that is not answered here
     │   ├── BadModelFile          422
     │   ├── OutOfMemory           503
@@ -195,6 +197,9 @@ class CustomNotFound(NotFound): ...
 class CardNotFound(NotFound): ...
 
 
+class ExtraNotFound(NotFound): ...
+
+
 class NotAdoptable(NotFound): ...
 
 
@@ -336,6 +341,10 @@ class EngineTrouble(DomicileError):
 
 class EngineMissing(EngineTrouble):
     status = 501
+
+
+class InstallFailed(EngineTrouble):
+    status = 502
 
 
 class NotSupported(EngineTrouble):

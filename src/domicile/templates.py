@@ -153,6 +153,7 @@ class _Guarding:
         self._templates = templates
         self.name = inner.name
         self.formats = inner.formats
+        self.tasks = inner.tasks
 
     @asynccontextmanager
     async def awake(self, launch: Launch) -> AsyncIterator[Awake]:

@@ -64,7 +64,8 @@ def api(house: OpenHouse) -> Iterator[httpx2.Client]:
         yield client
 
 
-def _pull(house: OpenHouse, model: str) -> dict[str, Any]:
+def pulled(house: OpenHouse, model: str) -> dict[str, Any]:
+    """Pull a model to the end; the job as it was last told."""
     job = httpx2.post(f"{house.url}/domicile/pull", json={"model": model}).json()
     with httpx2.stream("GET", f"{house.url}/domicile/jobs/{job['id']}/events", timeout=60) as events:
         told = [json.loads(line[5:]) for line in events.iter_lines() if line.startswith("data:")]
@@ -79,7 +80,7 @@ def test_a_model_that_sees_from_pull_to_removal(
     assert table["projector"]["file"] == "mmproj-see-F16.gguf"
     row = table["variants"][0]
     assert row["total_bytes"] >= row["projector_bytes"] > len(vision["mmproj-see-F16.gguf"])
-    job = _pull(house, "org/see-GGUF:Q8_0")
+    job = pulled(house, "org/see-GGUF:Q8_0")
     assert job["size_bytes"] == len(vision["see-Q8_0.gguf"]) + len(vision["mmproj-see-F16.gguf"])
     shown = api.get("/domicile/models/org/see-GGUF:Q8_0").json()
     assert shown["files"] == ["see-Q8_0.gguf", "mmproj-see-F16.gguf"]
@@ -129,7 +130,7 @@ def test_a_model_that_sees_from_pull_to_removal(
 
 
 def test_images_that_no_engine_is_given(house: OpenHouse, api: httpx2.Client) -> None:
-    _pull(house, "org/see-GGUF:Q8_0")
+    pulled(house, "org/see-GGUF:Q8_0")
     fine = _url(eyes.png(RED))
     wave = b"RIFF\x24\0\0\0WEBPVP8 "
     refused = {

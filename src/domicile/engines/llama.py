@@ -69,6 +69,7 @@ class Llama:
 
     name = "llama"
     formats = frozenset({"gguf"})
+    tasks: frozenset[str] = frozenset()
 
     def __init__(self, child: Path = CHILD) -> None:
         self._child = child

@@ -23,6 +23,7 @@ from domicile.web import (
     away,
     custom,
     discover,
+    engines,
     generate,
     huggingface,
     jobs,
@@ -147,6 +148,10 @@ ROUTES: tuple[Route, ...] = (
     Route("DELETE", "/domicile/ollama/models/{name:path}", neighbour.ollama_delete),
     Route("POST", "/domicile/ollama/pull", neighbour.ollama_pull, "pull", status=202),
     Route("GET", "/domicile/resolve", api.resolve, query=("name!",)),
+    Route("GET", "/domicile/engines", engines.engines),
+    Route("POST", "/domicile/engines/{name}", engines.add, status=202),
+    Route("DELETE", "/domicile/engines/{name}", engines.remove),
+    Route("GET", "/domicile/engines/{name}/doctor", engines.doctor),
     Route("GET", "/domicile/machine", discover.machine, query=("calibrate",)),
     Route("GET", "/domicile/machine/load", discover.machine_load),
     Route(
