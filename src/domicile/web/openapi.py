@@ -129,6 +129,21 @@ BODIES: dict[str, dict[str, Any]] = {
         "properties": {"model": _TEXT, "prompt": {"type": ["string", "array"]}, **_SAMPLING},
         "additionalProperties": True,
     },
+    "rerank": {
+        "type": "object",
+        "required": ["model", "query"],
+        "properties": {
+            "model": _TEXT,
+            "query": _TEXT,
+            "documents": {"type": "array", "minItems": 1, "maxItems": 2048, "items": {"type": ["string", "object"]}},
+            "texts": {"type": "array", "minItems": 1, "maxItems": 2048, "items": _TEXT},
+            "top_n": {"type": "integer", "minimum": 1},
+            "return_documents": {"type": "boolean", "default": False},
+            "raw_scores": {"type": "boolean", "default": False},
+            "max_tokens_per_doc": {"type": "integer", "minimum": 1},
+            "truncate": {"type": "boolean", "default": False},
+        },
+    },
     "embeddings": {
         "type": "object",
         "required": ["model", "input"],
