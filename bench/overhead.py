@@ -334,17 +334,18 @@ def idle(side: Side, process: subprocess.Popen[bytes], requests: int = 30) -> Ro
 
 
 def listing(home: Path, times: int = 7) -> Row:
-    """User and system time of `domicile list`, no house open."""
+    """User and system time of `domicile list`, no house open. As installed: the first one, which is not counted, keeps
+    the bytecode that an installer would have made."""
     found = []
-    for _ in range(times):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "domicile", "list"], env=_environment(home), stdout=subprocess.DEVNULL
-        )
+    kept = {**_environment(home), "PYTHONPYCACHEPREFIX": str(home / "bytecode"), "PYTHONDONTWRITEBYTECODE": ""}
+    for number in range(times + 1):
+        process = subprocess.Popen([sys.executable, "-m", "domicile", "list"], env=kept, stdout=subprocess.DEVNULL)
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             raise SystemExit("`domicile list` failed")
-        found.append(used.ru_utime + used.ru_stime)
+        if number:
+            found.append(used.ru_utime + used.ru_stime)
     median = statistics.median(found)
     spread = f"{min(found):.2f} to {max(found):.2f}"
     return Row("`domicile list` (s of CPU)", "", f"{median:.2f}", spread, "<= 0.4 s", median <= 0.4)

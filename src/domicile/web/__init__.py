@@ -7,43 +7,54 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Match, Router
 from starlette.routing import Route as StarletteRoute
-from starlette.routing import Router
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from domicile import __version__, i18n
-from domicile.app import House
-from domicile.web import (
-    anthropic,
-    api,
-    away,
-    custom,
-    discover,
-    generate,
-    huggingface,
-    jobs,
-    kept,
-    library,
-    metrics,
-    neighbour,
-    ollama,
-    ollama_models,
-    openai,
-    origins,
-    progress,
-    responses,
-    search,
-    tuning,
-)
+from domicile.web.counted import Counted
 from domicile.web.guard import Guard, Rules
 from domicile.web.limits import Limits
-from domicile.web.openapi import document
+from domicile.web.queries import HUGGINGFACE, SEARCH
+from domicile.web.rooms import Later, Room
 from domicile.web.trouble import Troubles, house_of, language
 from domicile.web.wishes import Wishes
+
+if TYPE_CHECKING:
+    from domicile.app import House
+    from domicile.web import (
+        anthropic,
+        api,
+        away,
+        custom,
+        discover,
+        generate,
+        huggingface,
+        jobs,
+        kept,
+        library,
+        metrics,
+        neighbour,
+        ollama,
+        ollama_models,
+        openai,
+        origins,
+        progress,
+        responses,
+        search,
+        tuning,
+    )
+else:  # imported by the first request to each
+    anthropic, api, away, custom = Room("anthropic"), Room("api"), Room("away"), Room("custom")
+    discover, generate, huggingface, jobs = Room("discover"), Room("generate"), Room("huggingface"), Room("jobs")
+    kept, library, metrics, neighbour = Room("kept"), Room("library"), Room("metrics"), Room("neighbour")
+    ollama, ollama_models, openai, origins = Room("ollama"), Room("ollama_models"), Room("openai"), Room("origins")
+    progress, responses, search, tuning = Room("progress"), Room("responses"), Room("search"), Room("tuning")
 
 OLLAMA_PORT = 11434
 
@@ -61,6 +72,11 @@ class Route:
     query: tuple[str, ...] = ()
     """Names of what may follow a `?`; one that must be there ends with `!`."""
 
+    @property
+    def function(self) -> Callable[[Request], Awaitable[Any]]:
+        """The handler itself, imported now if it was not yet: for whoever reads its docstring."""
+        return self.handler.it if isinstance(self.handler, Later) else self.handler
+
 
 async def front_door(request: Request) -> Response:
     """A sentence for whoever looks whether the house is open; Ollama's own, on Ollama's own port."""
@@ -72,6 +88,8 @@ async def front_door(request: Request) -> Response:
 
 async def openapi(request: Request) -> Response:
     """This API, as an OpenAPI 3.1 document."""
+    from domicile.web.openapi import document
+
     return JSONResponse(document(ROUTES))
 
 
@@ -151,7 +169,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/domicile/fit/cards", discover.cards, query=("model!", "context", "kv", "slots", "on")),
     Route("GET", "/domicile/repository", discover.repository, query=("model!", "context", "kv", "slots", "on")),
     Route("GET", "/domicile/repository/card", search.card, query=("model!",)),
-    Route("GET", "/domicile/search", search.search, query=search.FILTERS),
+    Route("GET", "/domicile/search", search.search, query=SEARCH),
     Route("GET", "/domicile/recommended", search.recommended, query=("need", "organisation")),
     Route("GET", "/domicile/browser-models", search.browser_models),
     Route("GET", "/domicile/updates", origins.updates, query=("model",)),
@@ -172,7 +190,7 @@ ROUTES: tuple[Route, ...] = (
         "/api/huggingface/search",
         huggingface.search,
         gives="application/json, text/html",
-        query=huggingface.FILTERS,
+        query=HUGGINGFACE,
     ),
     Route("GET", "/api/huggingface/model/{model_id:path}", huggingface.model, gives="application/json, text/html"),
     Route("GET", "/api/huggingface/quantizations", huggingface.quantizations, gives="application/json, text/html"),
@@ -210,9 +228,31 @@ ROUTES: tuple[Route, ...] = (
 )
 
 
+class _Row(BaseRoute):
+    """A row as Starlette matches it. A path that does not begin like the row's costs no regular expression, and a row
+    that nobody asked for has none made."""
+
+    def __init__(self, row: Route) -> None:
+        self._row = row
+        self._begins = row.path.partition("{")[0]
+
+    @cached_property
+    def _route(self) -> StarletteRoute:
+        async def handle(request: Request) -> Any:
+            return await self._row.handler(request)
+
+        return StarletteRoute(self._row.path, handle, methods=[self._row.method])
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        return self._route.matches(scope) if scope["path"].startswith(self._begins) else (Match.NONE, {})
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._route.handle(scope, receive, send)
+
+
 def build(house: House, rules: Rules) -> ASGIApp:
     """The application: counts, then guard, then errors, then limits, then routes."""
-    app: ASGIApp = Router([StarletteRoute(r.path, r.handler, methods=[r.method]) for r in ROUTES])
+    app: ASGIApp = Router([_Row(row) for row in ROUTES])
     app = Limits(app, house.settings.body_limit)
     app = Troubles(Wishes(app), house)
-    return metrics.Counted(Guard(app, rules))
+    return Counted(Guard(app, rules))
