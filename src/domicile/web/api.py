@@ -6,21 +6,23 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from domicile import __version__, i18n, tunable
-from domicile.app import House
+from domicile import __version__, i18n
 from domicile.config import seconds
 from domicile.errors import BadField, DomicileError
-from domicile.runner import Presence
 from domicile.types import Installed, ModelRef, Terms
 from domicile.web import asking
 from domicile.web.capabilities import capabilities
 from domicile.web.trouble import error_body, house_of, language
 from domicile.web.tuning import choice_text, result_shown
+
+if TYPE_CHECKING:
+    from domicile.app import House
+    from domicile.runner import Presence
 
 
 async def health(request: Request) -> Response:
@@ -188,6 +190,8 @@ def _keep_alive(data: dict[str, Any]) -> float | None:
 
 
 def _wish(data: dict[str, Any]) -> Terms:
+    from domicile import tunable
+
     context = tunable.read({"context": data.get("context")})["context"]
     return Terms(context=context)
 

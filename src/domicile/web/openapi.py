@@ -366,7 +366,7 @@ class Row(Protocol):
     @property
     def path(self) -> str: ...
     @property
-    def handler(self) -> Callable[..., Awaitable[Any]]: ...
+    def function(self) -> Callable[..., Awaitable[Any]]: ...
     @property
     def body(self) -> str | None: ...
     @property
@@ -405,7 +405,7 @@ def _dialect(path: str) -> str:
 
 
 def _operation(route: Row, path: str) -> dict[str, Any]:
-    text = inspect.getdoc(route.handler) or ""
+    text = inspect.getdoc(route.function) or ""
     operation: dict[str, Any] = {
         "operationId": f"{route.method.lower()}_{re.sub(r'[^a-z0-9]+', '_', path.lower()).strip('_') or 'root'}",
         "summary": text.split("\n")[0],
