@@ -161,7 +161,16 @@ class Row:
     """Memory its libraries take beside the model, measured; added to the ceiling of the child."""
 
 
-ROWS: tuple[Row, ...] = ()
+ROWS: tuple[Row, ...] = (
+    Row(
+        "transformers",
+        "transformers",
+        "transformers_child",
+        frozenset({"safetensors"}),
+        frozenset({"text-generation", "text2text-generation", "image-text-to-text"}),
+        runtime_bytes=2 << 30,
+    ),
+)
 """Every engine of an extra. One row and one child program make an engine."""
 
 
