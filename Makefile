@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-parity redis run test check fix bench docs lock clean
+.PHONY: help setup setup-dev setup-parity redis run test test-engines check fix bench docs lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,6 +49,10 @@ redis: ## redis-server from Debian, where it is missing and may be installed
 
 test: check setup-parity redis ## everything CI runs: format, lint, types, layers, docs, tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# Minutes, and hundreds of megabytes from the index that pip is set to: not among the tests of every change.
+test-engines: setup-parity ## install an engine for real, in an empty house, and ask a model of it
+	$(BIN)/python -m pytest -m engines
 
 check: setup-dev ## the same without the tests
 	$(BIN)/ruff format --check .

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -126,6 +129,12 @@ async def test_what_a_request_may_wish_for(graine: Path) -> None:
         assert len(first["top_logprobs"]) == 2
         completed = await at.http.post("/v1/completions", json={"model": "g", "prompt": "Bonjour", **GREEDY})
         assert completed.status_code == 200, completed.text
+        counted = await at.http.post("/v1/messages/count_tokens", json={"model": "g", "messages": QUESTION})
+        assert counted.json()["input_tokens"] == short.json()["usage"]["prompt_tokens"]
+        words = [{"role": "user", "content": "mot " * 150}, {"role": "assistant", "content": "oui"}] * 4
+        trimmed = await at.chat("g", messages=[*words, *QUESTION], context="trim", max_tokens=4)
+        assert trimmed.status_code == 200, trimmed.text
+        assert int(trimmed.headers["X-Domicile-Context-Dropped"].rpartition("=")[2]) > 0
         long = await at.chat("g", messages=[{"role": "user", "content": "mot " * 3000}])
         assert long.status_code == 400
         assert long.json()["error"]["code"] == "context_length_exceeded"
@@ -136,7 +145,7 @@ async def test_what_a_request_may_wish_for(graine: Path) -> None:
 
 async def test_together_each_gets_what_it_would_get_alone(graine: Path) -> None:
     questions = ["Comment lister mes modèles ?", "What is a GGUF file?", "Bonjour", "How do I download a model?"]
-    async with home(slots=4) as at:
+    async with home(slots=4, context=2048) as at:
         at.take(graine, "g", "text-generation")
 
         async def ask(question: str) -> str:
@@ -255,3 +264,28 @@ async def test_hostile_folders_are_refused_and_the_house_goes_on(hostile: Path, 
         answer = await at.chat("evil", max_tokens=2)
         assert answer.status_code == 422, answer.text
         assert text(await at.chat("graine", max_tokens=2))
+
+
+@pytest.mark.engines
+@pytest.mark.timeout(1800)
+async def test_from_an_empty_folder_with_the_one_command(hub: FakeHub, graine: Path) -> None:
+    """The whole way, with the real libraries from the real index."""
+    hub.add("domicile/graine-hf", tensors.files(graine))
+    house = [sys.executable, "-m", "domicile"]
+    environment = {**os.environ, "OMP_WAIT_POLICY": "passive", "DOMICILE_SELFTEST": "off", "PIP_NO_INPUT": "1"}
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*house, *words], capture_output=True, text=True, env=environment, timeout=1700)
+
+    assert run("pull", "domicile/graine-hf").returncode == 0
+    asked = ("run", "domicile/graine-hf", "Comment lister mes modèles ?")
+    missing = run(*asked)
+    assert missing.returncode == 7
+    assert "domicile engine add transformers" in missing.stderr
+    added = run("engine", "add", "transformers")
+    assert added.returncode == 0, added.stderr
+    assert run("engine", "doctor", "transformers").returncode == 0
+    answer = run(*asked)
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.strip()
+    assert run("engine", "remove", "transformers").returncode == 0

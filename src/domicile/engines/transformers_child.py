@@ -49,6 +49,7 @@ def load(asked: dict[str, Any]) -> dict[str, Handler]:
         "POST /v1/completions": voice.complete,
         "POST /apply-template": voice.template,
         "POST /count": voice.count,
+        "POST /v1/chat/completions/input_tokens": voice.count,
         "GET /counts": voice.counts,
     }
 
@@ -64,7 +65,7 @@ class Voice:
         trained = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
         context = int(asked["plan"]["n_ctx"]) // slots
         self._context = min(context, trained) if isinstance(trained, int) and trained > 0 else context
-        self._batch = Batch(loaded.model, slots, together=loaded.together)
+        self._batch = Batch(loaded.model, slots, self._context, together=loaded.together)
         self._counts = Counts(more={"context": self._context, "dtype": loaded.dtype, "together": loaded.together})
 
     # -- the routes --
@@ -99,7 +100,7 @@ class Voice:
             prompt, _ = await asyncio.to_thread(self._read_chat, data["messages"], data)
         else:
             prompt = list(self._loaded.tokenizer(str(data.get("prompt", "")))["input_ids"])
-        return as_json({"tokens": prompt, "context": self._context})
+        return as_json({"tokens": prompt, "input_tokens": len(prompt), "context": self._context})
 
     async def counts(self, _: dict[str, Any]) -> Response:
         return as_json(self._counts.public())

@@ -21,12 +21,16 @@ _READ = 1024
 
 
 class Batch:
-    """The thread and its rows. `most` rows at once; `together` where the model can."""
+    """The thread and its rows. `most` rows at once, and no more than `tokens` of context for all of them, which is
+    what was predicted of the memory; `together` where the model can."""
 
-    def __init__(self, model: Any, most: int, *, together: bool) -> None:
+    def __init__(self, model: Any, most: int, tokens: int, *, together: bool) -> None:
         self._model = model
         self._most = most
+        self._tokens = tokens
         self._together = together
+        self._next: Row | None = None
+        """Who is next, and waits for others to leave."""
         self._waiting: queue.SimpleQueue[Row] = queue.SimpleQueue()
         self._rows: list[Row] = []
         self._cache: Any = None
@@ -54,14 +58,24 @@ class Batch:
         """Let in who waits, then one token for everybody. Sleeps while nobody is there."""
         while len(self._rows) < self._most:
             try:
-                row = self._waiting.get(block=not self._rows)
+                row = self._next or self._waiting.get(block=not self._rows)
             except queue.Empty:
                 break
-            if not row.left:
-                self._let_in(row)
+            self._next = None
+            if row.left:
+                continue
+            if self._rows and not self._has_room(row):
+                self._next = row
+                break
+            self._let_in(row)
         self._drop([row for row in self._rows if row.left or row.finish])
         if self._rows:
             self._step()
+
+    def _has_room(self, row: Row) -> bool:
+        """Would all of them, padded to the longest they may become, still be within the context?"""
+        rows = [*self._rows, row]
+        return len(rows) * max(len(r.prompt) + r.wish.max_tokens for r in rows) <= self._tokens
 
     def _let_in(self, row: Row) -> None:
         try:
