@@ -52,6 +52,7 @@ FAMILIES = {
     "custom": "custom_probe.py: what was looked at",
     "hf": "web/fragments.py: the states of a job",
     "setting": "config.py: SETTINGS (test_config)",
+    "page": "web/static/js and web/templates (tests/web/test_words)",
 }
 """Keys that are put together from a part that is known only when they are said."""
 

@@ -57,7 +57,7 @@ def test_each_family_of_types_has_its_own_calibration() -> None:
     machine = replace(laptop(), calibration=Calibration("llama", 30e9, 1.0, 0.5, 4, 0.0))
     legacy = speed.estimate(replace(facts(), quantisation="Q8_0"), machine, touched=1e9)
     k = speed.estimate(replace(facts(), quantisation="Q4_K_M"), machine, touched=1e9)
-    assert legacy.low == pytest.approx(2 * (k.low or 0))
+    assert legacy.low == pytest.approx(2 * (k.low or 0), rel=0.02)  # a token has a cost of its own
 
 
 def test_a_busy_machine_lowers_the_low_end_most_and_says_so() -> None:

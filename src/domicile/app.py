@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import httpx2
 
-from domicile import engines, i18n, plain
+from domicile import engines, i18n, pictures, plain
 from domicile.answering import Answer, Ask, checked
 from domicile.arrivals import Arrivals
 from domicile.away import Away
@@ -65,7 +65,7 @@ from domicile.sources import Sources
 from domicile.sources.hub import Hub
 from domicile.targets import Targets
 from domicile.templates import Template, Templates, built_in, fingerprint
-from domicile.types import Facts, Installed, Job, Load, ModelRef, Terms, Ticket
+from domicile.types import EMBEDDED, Facts, Installed, Job, Load, ModelRef, Terms, Ticket
 from domicile.updates import Updates
 from domicile.waking import Waker
 from domicile.workshop import Workshop
@@ -73,13 +73,10 @@ from domicile.workshop import Workshop
 if TYPE_CHECKING:
     from domicile.adopt import Adoption
     from domicile.advice import Adviser
+    from domicile.chats import Chats, Presence
     from domicile.custom import Customs
     from domicile.giving import Giving, Via
     from domicile.watch import Notices
-
-EMBEDDED_TOKENS = 8192
-"""The longest text that an embedding model reads, as far as its context and memory go."""
-
 
 _NO_TERMS = Terms()
 _TALKS = frozenset({"/v1/chat/completions", "/v1/completions"})
@@ -180,6 +177,26 @@ class House(Arrivals, Checkup, Workshop):
         return Giving(self.settings, self.contents, self.egress)
 
     @cached_property
+    def chats(self) -> Chats:
+        """The room of conversations, with what was said in them."""
+        from domicile.chats import Chats
+
+        made = Chats(self.settings, self.answer, self._presence, self.away.check_name, self._usual_model)
+        if made.set_aside is not None:
+            print(i18n.say(self.lang, "chats.set_aside", path=made.set_aside), file=sys.stderr)
+        return made
+
+    def _presence(self, name: str) -> Presence | None:
+        from domicile.chats import Presence
+
+        own = self.called(name)
+        return next((Presence(p.state, p.context) for p in self.runner.ps() if p.name == own), None)
+
+    def _usual_model(self) -> str:
+        """Who answers when nobody is named: the active model."""
+        return next((m.name for m in self.library.list() if m.active and not m.missing), EMBEDDED)
+
+    @cached_property
     def notices(self) -> Notices:
         """What came and went in the folders of models."""
         from domicile.watch import Notices
@@ -239,6 +256,8 @@ class House(Arrivals, Checkup, Workshop):
         recipe = self.recipes.of(await self._is_here(ask.model))
         if recipe is not None and ask.path in _TALKS:
             ask = replace(ask, body=json.dumps(applied(recipe, ask.data())).encode())
+        if ask.path in _TALKS and pictures.may_have_images(ask.body):
+            await self._look_at(ask)
         began, outcome, name = time.monotonic(), "left", ""
         try:
             async with self.session(ask.model, ask.keep_alive_s, terms=_terms(ask), ticket=ask.ticket) as (
@@ -265,6 +284,20 @@ class House(Arrivals, Checkup, Workshop):
             self.metrics.requests.add(name, outcome)
             if outcome == "ok":
                 self.metrics.seconds.see(time.monotonic() - began, name)
+
+    async def _look_at(self, ask: Ask) -> None:
+        """Raises `BadImage` for an image that no engine should be given, `ModelCannot` for a model without eyes."""
+        if not await asyncio.to_thread(pictures.check, ask.body):
+            return
+        model = self.recipes.weights(self.library.ready(ask.model))
+        if not await self.sees(model):
+            here = (await self.adviser.known(model.name)).eyes
+            raise pictures.refuse(model.name, here is not None and here.sees)
+
+    async def sees(self, model: Installed) -> bool:
+        """May this model be shown images? It has a projector, and nobody has switched it off."""
+        eyes = (await self.adviser.known(model.name)).eyes
+        return eyes is not None and eyes.sees and self.waker.own(model.name).get("projector", True)
 
     async def _is_here(self, name: str) -> str:
         """A model's own name. Raises `StillDownloading` while it is on its way, `ModelNotFound` if it is not."""
@@ -518,12 +551,11 @@ class House(Arrivals, Checkup, Workshop):
 
     def _dressed(self, launch: Launch, facts: Facts) -> Launch:
         """How it is woken, with what is laid over its weights, and for vectors where that is what it gives."""
-        recipe, plan = self.recipes.of(launch.model.name), launch.plan
-        embedding = facts.task == "feature-extraction"
-        if embedding and _encoder_only(facts.architecture):  # it sees both ways: a text is one batch
-            plan = replace(plan, n_ubatch=max(plan.n_ubatch, min(plan.n_ctx // plan.n_parallel, EMBEDDED_TOKENS)))
+        recipe = self.recipes.of(launch.model.name)
+        ranking = facts.task == "text-ranking"
+        embedding = ranking or facts.task == "feature-extraction"
         adapters = tuple(self.blobs.get(digest) for digest in recipe.adapters) if recipe else ()
-        return replace(launch, plan=plan, embedding=embedding, adapters=adapters)
+        return replace(launch, embedding=embedding, ranking=ranking, adapters=adapters)
 
 
 @asynccontextmanager
@@ -558,18 +590,14 @@ async def open_house(
                 tending.cancel()
                 house.closing.set()
                 await house.live.close()
+                if "chats" in house.__dict__:
+                    await house.chats.close()
                 await house.jobs.close()
                 await house.runner.close()
                 await house.sources.close()
     finally:
         await egress.aclose()
         database.close()
-
-
-def _encoder_only(architecture: str | None) -> bool:
-    from domicile.formats.architectures import encoder_only
-
-    return encoder_only(architecture or "")
 
 
 def _load() -> Load:

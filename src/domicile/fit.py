@@ -478,6 +478,7 @@ def best(
     context: int = DEFAULT_CONTEXT,
     kv_type: str = "f16",
     slots: int = 1,
+    projector_bytes: int = 0,
     measured: Sequence[speed.Measured] = (),
     busy: float | None = None,
     enough: float = 8.0,
@@ -495,6 +496,7 @@ def best(
             kv_type_k=kv_type,
             kv_type_v=kv_type,
             slots=slots,
+            projector_bytes=projector_bytes,
             measured=measured,
             busy=busy,
         )

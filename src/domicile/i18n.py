@@ -72,7 +72,8 @@ class _Shown:
             case "bytes":
                 return size(self.lang, int(str(self.value)))
             case "number":
-                return number(self.lang, int(str(self.value)))
+                value = float(str(self.value))
+                return number(self.lang, int(value)) if value.is_integer() else decimal(self.lang, value, 1)
             case "duration":
                 return duration(self.lang, float(str(self.value)))
         if isinstance(self.value, float):  # 1138.0 is 1138; a French decimal has a comma

@@ -13,7 +13,7 @@ bench.speed_accuracy` derives them again and leaves one device out at a time. Th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Literal
 
@@ -33,6 +33,8 @@ class Constants:
     """The interval, as factors of the estimate."""
     flop_per_byte: float
     """Arithmetic for each byte of bandwidth, for the class of the prompt's speed."""
+    token_seconds: float = 0.0
+    """Cost of a token whatever the model: threads that meet, sampling, the answer's way out."""
 
 
 CONSTANTS: Mapping[str, Constants] = {
@@ -42,10 +44,10 @@ CONSTANTS: Mapping[str, Constants] = {
     "rocm": Constants(0.82, 0.050e-3, 0.60, 1.35, 45.0),
     "vulkan": Constants(0.82, 0.050e-3, 0.60, 1.35, 35.0),
     "intel": Constants(0.60, 0.080e-3, 0.50, 1.40, 35.0),
-    "cpu": Constants(0.57, 0.0, 0.70, 1.40, 0.0),
+    "cpu": Constants(0.57, 0.0, 0.70, 1.40, 0.0, 0.3e-3),
 }
 """`intel` is assumed: no published measurement is in the table. `cpu` is used without calibration of a
-family."""
+family. Its cost of a token was measured with `graine`, 4 MB, whose weights are read in less than that."""
 
 HBM_BYTES_PER_S = 1.3e12
 """From here up a CUDA card has stacked memory, which decoding one sequence cannot saturate (A100, H100)."""
@@ -114,7 +116,7 @@ def _idle_experts(facts: Facts, weights: float) -> float:
 
 
 def seconds_per_token(touched: float, layers: int, bandwidth: float, constants: Constants) -> float:
-    return touched / (constants.share * bandwidth) + layers * constants.layer_seconds
+    return touched / (constants.share * bandwidth) + layers * constants.layer_seconds + constants.token_seconds
 
 
 def constants_for(gpu: Gpu) -> Constants:
@@ -185,7 +187,7 @@ def _on_cpu(
         return Speed(None, None, prefill, Reason("speed_not_calibrated", {}))
     share = calibration.eta_legacy if kind == "legacy" else calibration.eta_k
     base = CONSTANTS["cpu"]
-    constants = base if share is None else Constants(share, 0.0, base.low, base.high, 0.0)
+    constants = base if share is None else replace(base, share=share)
     rate = 1 / seconds_per_token(touched, layers, bandwidth, constants)
     narrowed = _narrow(rate, measured, "cpu", kind, layers, bandwidth, constants)
     low, high = narrowed or (base.low * rate, base.high * rate)

@@ -63,16 +63,17 @@ def _name(value: object) -> str:
     return said
 
 
-TUNABLE: Mapping[str, tuple[Callable[[object], Any], str]] = {
-    "context": (_whole(256, 1 << 24), "256 ... 16777216"),
-    "slots": (_whole(1, 64), "1 ... 64"),
+TUNABLE: Mapping[str, tuple[Callable[[object], Any], str | tuple[int, int]]] = {
+    "context": (_whole(256, 1 << 24), (256, 16777216)),
+    "slots": (_whole(1, 64), (1, 64)),
     "kv": (_one_of(*memory.KV_TYPES), ", ".join(memory.KV_TYPES)),
-    "gpu_layers": (_whole(0, 4096), "0 ... 4096"),
+    "gpu_layers": (_whole(0, 4096), (0, 4096)),
     "split": (_shares, "0.6,0.4"),
-    "threads": (_whole(1, 512), "1 ... 512"),
-    "batch": (_whole(16, 8192), "16 ... 8192"),
+    "threads": (_whole(1, 512), (1, 512)),
+    "batch": (_whole(16, 8192), (16, 8192)),
     "flash_attention": (_switch, "on, off"),
     "mmap": (_switch, "on, off"),
+    "projector": (_switch, "on, off"),
     "low_memory": (_switch, "on, off"),
     "overflow": (_one_of("refuse", "trim"), "refuse, trim"),
     "cache": (byte_count, "0, 512MiB"),
@@ -80,7 +81,7 @@ TUNABLE: Mapping[str, tuple[Callable[[object], Any], str]] = {
     "draft": (_name, "org/repo:Q4_K_M"),
     "keep_alive": (_duration, "0, 10m, -1"),
 }
-"""What can be set for one model (`domicile set`): how it is read, and what may be written."""
+"""What can be set for one model (`domicile set`): how it is read, and what may be written (words, or a range)."""
 
 
 def read(given: Mapping[str, object]) -> dict[str, Any]:
@@ -97,5 +98,9 @@ def read(given: Mapping[str, object]) -> dict[str, Any]:
         try:
             found[name] = parse(value)
         except (ValueError, TypeError, OverflowError) as trouble:
-            raise BadField(field=name, problem=repr(value)[:80], reason="one_of", allowed=allowed) from trouble
+            problem = str(value)[:80]
+            if isinstance(allowed, str):
+                raise BadField(field=name, problem=problem, reason="one_of", allowed=allowed) from trouble
+            least, most = allowed
+            raise BadField(field=name, problem=problem, reason="between", least=least, most=most) from trouble
     return found

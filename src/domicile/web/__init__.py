@@ -10,17 +10,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as StarletteRoute
 from starlette.routing import Router
 from starlette.types import ASGIApp
 
-from domicile import __version__, i18n
 from domicile.app import House
 from domicile.web import (
     anthropic,
     api,
     away,
+    chats,
+    chats_answering,
+    chats_moved,
+    choices,
     custom,
     discover,
     engines,
@@ -35,7 +38,9 @@ from domicile.web import (
     ollama_models,
     openai,
     origins,
+    pages,
     progress,
+    ranking,
     responses,
     search,
     tuning,
@@ -43,10 +48,8 @@ from domicile.web import (
 from domicile.web.guard import Guard, Rules
 from domicile.web.limits import Limits
 from domicile.web.openapi import document
-from domicile.web.trouble import Troubles, house_of, language
+from domicile.web.trouble import Troubles
 from domicile.web.wishes import Wishes
-
-OLLAMA_PORT = 11434
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,24 +66,22 @@ class Route:
     """Names of what may follow a `?`; one that must be there ends with `!`."""
 
 
-async def front_door(request: Request) -> Response:
-    """A sentence for whoever looks whether the house is open; Ollama's own, on Ollama's own port."""
-    if house_of(request).settings.port == OLLAMA_PORT:
-        return PlainTextResponse("Ollama is running")
-    lang = language(request.scope)
-    return PlainTextResponse(i18n.say(lang, "house.front_door", version=__version__, base=str(request.base_url)))
-
-
 async def openapi(request: Request) -> Response:
     """This API, as an OpenAPI 3.1 document."""
     return JSONResponse(document(ROUTES))
 
 
 ROUTES: tuple[Route, ...] = (
-    Route("GET", "/", front_door, gives="text/plain"),
+    Route("GET", "/", pages.front_door, gives="text/html, text/plain", query=("lang", "theme")),
+    *(Route("GET", r.path, pages.room, gives="text/html", query=("lang", "theme")) for r in pages.ROOMS[1:]),
+    Route("GET", "/static/{path:path}", pages.static, gives="application/octet-stream"),
     Route("POST", "/v1/chat/completions", openai.chat_completions, "chat", "application/json, text/event-stream"),
     Route("POST", "/v1/completions", openai.completions, "completion", "application/json, text/event-stream"),
     Route("POST", "/v1/embeddings", openai.embeddings, "embeddings"),
+    Route("POST", "/v1/rerank", ranking.rerank, "rerank"),
+    Route("POST", "/v2/rerank", ranking.rerank, "rerank"),
+    Route("POST", "/v1/reranking", ranking.rerank, "rerank"),
+    Route("POST", "/rerank", ranking.rerank, "rerank"),
     Route("POST", "/v1/responses", responses.create, "responses", "application/json, text/event-stream"),
     Route("POST", "/v1/responses/input_tokens", responses.input_tokens, "responses"),
     Route("GET", "/v1/responses/{id}", responses.get),
@@ -115,6 +116,8 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/domicile/health", api.health),
     Route("GET", "/domicile/version", api.version),
     Route("GET", "/domicile/openapi.json", openapi),
+    Route("GET", "/domicile/choices", choices.choices),
+    Route("GET", "/domicile/events", choices.events, gives="text/event-stream"),
     Route("GET", "/domicile/models", api.models),
     Route("POST", "/domicile/models", api.add_model, "path", status=201),
     Route("POST", "/domicile/models/{name:path}/wake", api.wake, "wake"),
@@ -207,6 +210,42 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/domicile/targets/{name}", away.target),
     Route("DELETE", "/domicile/targets/{name}", away.remove_target),
     Route("GET", "/domicile/egress", away.outgoing, query=("since", "limit")),
+    Route("GET", "/domicile/chats", chats.chats, query=chats.LIST),
+    Route("POST", "/domicile/chats", chats.create, "chat_new", status=201),
+    Route("POST", "/domicile/chats/delete", chats.delete_many, "chats_delete"),
+    Route("GET", "/domicile/chats/events", chats_answering.list_events, gives="text/event-stream"),
+    Route("GET", "/domicile/chats/export", chats_moved.export, query=("files",)),
+    Route("POST", "/domicile/chats/import", chats_moved.take_in, "chats_import"),
+    Route("GET", "/domicile/chats/folders", chats.folders),
+    Route("POST", "/domicile/chats/folders", chats.add_folder, "chat_folder", status=201),
+    Route("PATCH", "/domicile/chats/folders/{id}", chats.rename_folder, "chat_folder"),
+    Route("DELETE", "/domicile/chats/folders/{id}", chats.delete_folder),
+    Route("GET", "/domicile/chats/presets", chats.presets),
+    Route("POST", "/domicile/chats/presets", chats.add_preset, "chat_preset", status=201),
+    Route("PATCH", "/domicile/chats/presets/{id}", chats.change_preset, "chat_preset"),
+    Route("DELETE", "/domicile/chats/presets/{id}", chats.delete_preset),
+    Route("POST", "/domicile/chats/attachments", chats_moved.attach, query=("name", "temporary"), status=201),
+    Route("GET", "/domicile/chats/attachments/{id}", chats_moved.attachment),
+    Route("PATCH", "/domicile/chats/attachments/{id}", chats_moved.write_down, "chat_text"),
+    Route("DELETE", "/domicile/chats/attachments/{id}", chats_moved.detach),
+    Route("GET", "/domicile/chats/attachments/{id}/content", chats_moved.content, gives="application/octet-stream"),
+    Route("GET", "/domicile/chats/{id}", chats.chat),
+    Route("PATCH", "/domicile/chats/{id}", chats.change, "chat_change"),
+    Route("DELETE", "/domicile/chats/{id}", chats.delete),
+    Route("GET", "/domicile/chats/{id}/events", chats_answering.events, gives="text/event-stream"),
+    Route("POST", "/domicile/chats/{id}/answer", chats_answering.answer, "chat_answer", status=202),
+    Route("POST", "/domicile/chats/{id}/stop", chats_answering.stop, "chat_message"),
+    Route("POST", "/domicile/chats/{id}/fork", chats.fork, "chat_message", status=201),
+    Route("POST", "/domicile/chats/{id}/messages", chats.say, "chat_messages", status=201),
+    Route("PATCH", "/domicile/chats/{id}/messages/{message}", chats.edit_message, "chat_text"),
+    Route("DELETE", "/domicile/chats/{id}/messages/{message}", chats.delete_message),
+    Route(
+        "GET",
+        "/domicile/chats/{id}/export",
+        chats_moved.export_chat,
+        gives="application/json, text/markdown",
+        query=("format", "files"),
+    ),
     Route("GET", "/domicile/ps", api.ps),
     Route("GET", "/domicile/cache", kept.cache),
     Route("DELETE", "/domicile/cache", kept.clear_cache, query=("model",)),
