@@ -32,6 +32,7 @@ FAMILIES = {
     "export": "giving: how a model was given",
     "step": "output.py: the steps of a job",
     "job": "commands/jobs.py: the states of a job",
+    "engine": "commands/engines.py: the states of an engine that is added",
     "notice": "jobs/notices.py: how a job ended",
     "doctor": "web/api.py: checks",
     "reach": "targets.Reach: where a target is",
