@@ -20,6 +20,7 @@ SOURCE = Path(i18n.__file__).parent
 FAMILIES = {
     "error": "errors.py: `error.<code>`, `error.<code>.<reason>` (test_errors)",
     "hint": "errors.py: `hint.<code>`, `hint.<code>.<reason>` (test_errors)",
+    "can": "web/capabilities.py: what a model can do",
     "cmd": "cli.py: COMMANDS",
     "opt": "cli.py: option()",
     "arg": "cli.py: argument()",

@@ -16,7 +16,6 @@ import httpx2
 import pytest
 
 from domicile.app import House, open_house
-from domicile.client import InProcess
 from domicile.config import load
 from domicile.types import Installed
 from domicile.web import build
@@ -24,6 +23,7 @@ from domicile.web.guard import Rules
 from tests.fakes import tensors
 from tests.fakes.environment import borrowed
 from tests.fakes.hub import FakeHub
+from tests.fakes.inside import InProcess
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
