@@ -229,8 +229,10 @@ class House(Arrivals, Checkup):
     async def answer(self, ask: Ask) -> AsyncIterator[Answer]:
         """What a model says to a question, here or, where the person wants it, elsewhere. Leaving the context stops
         the generation."""
-        async with self.away.answer(ask, self._answer_at_home) as answer:
-            yield answer
+        with self.metrics.elsewhere(self.called(ask.model)) as begun:
+            async with self.away.answer(ask, self._answer_at_home) as answer:
+                begun(answer)
+                yield answer
 
     @asynccontextmanager
     async def _answer_at_home(self, ask: Ask) -> AsyncIterator[Answer]:
@@ -250,7 +252,7 @@ class House(Arrivals, Checkup):
                     awake.ask(ask.path, kept.body) as reply,
                 ):
                     known, notes = await checked(name, reply), self._notes(name)
-                    self.metrics.first_byte.see(time.monotonic() - began, name)
+                    self.metrics.first_byte.see(time.monotonic() - began, name, "home")
                     if kept.dropped is not None:
                         known = said_in(known, kept.dropped)
                         notes = {**notes, "Context-Dropped": kept.dropped.header()}
@@ -260,9 +262,9 @@ class House(Arrivals, Checkup):
             outcome, name = trouble.code, str(trouble.facts.get("name", name))
             raise
         finally:
-            self.metrics.requests.add(name, outcome)
+            self.metrics.requests.add(name, "home", outcome)
             if outcome == "ok":
-                self.metrics.seconds.see(time.monotonic() - began, name)
+                self.metrics.seconds.see(time.monotonic() - began, name, "home")
 
     async def _is_here(self, name: str) -> str:
         """A model's own name. Raises `StillDownloading` while it is on its way, `ModelNotFound` if it is not."""
