@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import httpx2
 
-from domicile import engines, i18n, plain
+from domicile import engines, i18n
 from domicile.answering import Answer, Ask, checked
 from domicile.arrivals import Arrivals
 from domicile.away import Away
@@ -64,7 +64,7 @@ from domicile.selftest import failed, trial
 from domicile.sources import Sources
 from domicile.sources.hub import Hub
 from domicile.targets import Targets
-from domicile.templates import Template, Templates, built_in, fingerprint
+from domicile.templates import Template, Templates, fingerprint, told_of_template
 from domicile.types import Facts, Installed, Job, Load, ModelRef, Terms, Ticket
 from domicile.updates import Updates
 from domicile.waking import Waker
@@ -82,6 +82,8 @@ EMBEDDED_TOKENS = 8192
 
 _NO_TERMS = Terms()
 _TALKS = frozenset({"/v1/chat/completions", "/v1/completions"})
+_DRESSED = _TALKS | {"/v1/chat/completions/input_tokens"}
+"""Routes whose questions get what a derived model adds."""
 _TEND_S = 300.0
 
 
@@ -125,7 +127,9 @@ class House(Arrivals, Checkup):
             tell=JobNotices(settings, lambda: self.lang, egress).tell,
         )
         self.conversations = Conversations(ConversationStore(settings.conversations, settings.conversation_cache))
-        self.templates = Templates(settings.home / "cache" / "templates", self._facts_of, self._note_template)
+        self.templates = Templates(
+            settings.home / "cache" / "templates", self._facts_of, self._note_template, self._brought
+        )
         kinds = {name: self.templates.guarding(self.conversations.keeping(e)) for name, e in kinds.items()}
         self.metrics = Metrics()
         self.tally = Tally()
@@ -237,7 +241,7 @@ class House(Arrivals, Checkup):
     @asynccontextmanager
     async def _answer_at_home(self, ask: Ask) -> AsyncIterator[Answer]:
         recipe = self.recipes.of(await self._is_here(ask.model))
-        if recipe is not None and ask.path in _TALKS:
+        if recipe is not None and ask.path in _DRESSED:
             ask = replace(ask, body=json.dumps(applied(recipe, ask.data())).encode())
         began, outcome, name = time.monotonic(), "left", ""
         try:
@@ -335,13 +339,17 @@ class House(Arrivals, Checkup):
 
     def _note_template(self, model: Installed, template: Template) -> None:
         """Said in the model's log, where a person looks when its answers are odd."""
-        told = i18n.say(self.lang, f"template.refused.{template.reason}", problem=plain.line(template.problem))
-        said = i18n.say(self.lang, "template.replaced", built_in=template.built_in, reason=told)
+        said = "\n--- ".join(told_of_template(self.lang, template.public()))
         path = self._log_path(model.name)
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("a", encoding="utf-8") as log:
                 log.write(f"--- {said}\n")
+
+    def _brought(self, model: Installed) -> str | None:
+        """The template that comes beside a model's file."""
+        recipe = self.recipes.of(model.name)
+        return recipe.template or None if recipe else None
 
     async def template_of(self, name: str, base: str | None = None) -> Mapping[str, object]:
         """A model's chat template, judged, and who speaks the same way: models here that were made of the same one,
@@ -356,8 +364,8 @@ class House(Arrivals, Checkup):
             text = (await self.adviser.known(base)).facts.chat_template
             others[base] = fingerprint(text) if text else None
         compared = [{"name": n, "fingerprint": f, "same": f == own.fingerprint} for n, f in others.items()]
-        used = built_in(own.built_in or "chatml") if own.built_in or own.verdict == "none" else own.text
-        shown = {"text": own.text, "used_text": used, "example": own.shown}
+        source = own.brought.source if own.brought else None
+        shown = {"text": own.text, "used_text": own.used_text, "brought_text": source, "example": own.shown}
         return {"name": model.name, **own.public(), **shown, "compared": compared}
 
     async def _fitted(self, model: Installed, awake: Awake, ask: Ask) -> Fitted:
@@ -497,7 +505,7 @@ class House(Arrivals, Checkup):
         if not _NEW_NAME.fullmatch(name):
             raise BadName(name=said[:200])
         present = self.find(name)
-        if present is not None and (present.name.lower() != name.lower() or self.recipes.of(present.name) is None):
+        if present is not None and (present.name.lower() != name.lower() or self.recipes.made(present.name) is None):
             raise BadField(field="model", problem=present.name, reason="not_made_here")
         return present.name if present else name
 

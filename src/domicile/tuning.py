@@ -22,8 +22,8 @@ BATCH, SMALL_BATCH = 512, 128
 _MOST_SLOTS = 4
 _QUANTISED_KV = "q8_0"
 
-By = Literal["house", "you", "settings", "request"]
-"""Who chose a value."""
+By = Literal["house", "you", "settings", "request", "model"]
+"""Who chose a value; `model`: what comes with it, its Modelfile or Ollama's own settings."""
 
 
 @dataclass(frozen=True, slots=True)
