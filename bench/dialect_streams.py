@@ -33,11 +33,11 @@ def request(volley: dict[str, Any], prompt: str) -> tuple[str, dict[str, Any]]:
 
 
 PIECE = {
-    "openai": b'"delta":{"content":"',
-    "ollama": b'"content":"',
-    "anthropic": b'"text_delta"',
-    "responses": b'"delta":"',
-    "peer": b'"content":',
+    "openai": (b'"delta":{"content":"',),
+    "ollama": (b'"content":"',),
+    "anthropic": (b'"text_delta"',),
+    "responses": (b'"delta":"',),
+    "peer": (b'"content":"', b'"content": "'),
 }
 LAST = {
     "peer": b'"completion_tokens"',
@@ -81,7 +81,7 @@ async def ask(volley: dict[str, Any], prompt: str) -> dict[str, float]:
             if last_mark in line and b'"created_at":' not in line[:12]:
                 tokens, last = tokens_in(volley["dialect"], line) or tokens, time.perf_counter()
                 first = first or last
-            elif piece in line:
+            elif any(mark in line for mark in piece):
                 last = time.perf_counter()
                 first = first or last
                 pieces += 1

@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import json
 import os
+import secrets
 import socket
 import statistics
 import subprocess
@@ -75,9 +76,15 @@ def litellm(venv: Path, plain: Side, folder: Path) -> Iterator[Side]:
     settings = folder / "litellm.json"  # its settings are YAML, which JSON is
     settings.write_text(json.dumps({"model_list": [{"model_name": "peer", "litellm_params": engine}]}))
     words = [venv / "bin" / "litellm", "--config", settings, "--host", "127.0.0.1", "--port", str(port)]
-    quiet = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "NO_DOCS": "True"}
+    key = f"sk-{secrets.token_hex(32)}"
+    quiet = {
+        "LITELLM_MASTER_KEY": key,
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "LITELLM_LOG": "ERROR",
+        "NO_DOCS": "True",
+    }
     with serving(words, quiet, f"http://127.0.0.1:{port}/health/liveliness", folder / "litellm.log"):
-        yield Side("LiteLLM proxy", f"http://127.0.0.1:{port}", "any", "peer")
+        yield Side("LiteLLM proxy", f"http://127.0.0.1:{port}", key, "peer")
 
 
 @contextlib.contextmanager

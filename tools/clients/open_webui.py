@@ -1,10 +1,10 @@
-"""Open WebUI on a house: it lists the models, pulls one and chats, in a real browser, with the network cut.
+"""Open WebUI on a house: it lists the models, pulls one and chats, offline, in a real browser.
 
     .venv/bin/python -m tools.clients.open_webui FOLDER
 
 FOLDER gets all of it: Open WebUI in an environment of its own (2.9 GB, some minutes the first time), its data, a house,
 what they wrote, and two pictures. The Hub is the one of the tests, so that nothing is downloaded but Open WebUI itself.
-Chromium and playwright must be there (`make browser` installs both where it may).
+Chromium (Debian's package) and playwright must be there.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ def main() -> None:
     given = parser.parse_args()
     folder: Path = given.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
+    for old in ("home", "data"):
+        shutil.rmtree(folder / old, ignore_errors=True)
     python = installed(folder / "venv")
     hub = FakeHub()
     hub.add(REPOSITORY, {"small-Q8_0.gguf": EMBEDDED_FILE.read_bytes()})
