@@ -140,6 +140,7 @@ async def test_answers_from_elsewhere_are_counted_under_who_gave_them(
         await _target(visit, elsewhere)
         await _ask(visit)
         await _ask(visit, "away")
+        await visit.http.post("/domicile/models/polly/sleep")
         visit.parrot.ill = OutOfMemory(**FACTS)
         await _ask(visit, stream=True)
         elsewhere.fault = "refuses 500"

@@ -161,7 +161,7 @@ def _anchor(route: Route) -> str:
 
 
 def _docstring(route: Route) -> str:
-    return inspect.getdoc(route.handler) or ""
+    return inspect.getdoc(route.function) or ""
 
 
 def _body(lang: str, schema: Mapping[str, Any]) -> Iterator[str]:
@@ -217,6 +217,7 @@ _KINDS: Mapping[Callable[[object], Any], str] = {
     config._folders: "list",
     config._flag: "flag",
     config._folders: "list",
+    config._folder: "text",
     config.seconds: "duration",
     config.byte_count: "size",
     config._flag: "flag",

@@ -18,8 +18,10 @@ import click
 from domicile import __version__, i18n
 from domicile.commands import (
     away,
+    chats,
     custom,
     discover,
+    engines,
     house,
     jobs,
     kept,
@@ -35,7 +37,7 @@ from domicile.grammar import COMMANDS, Desk, Work, argument, command, explain
 from domicile.output import Output
 
 INTERRUPTED = 130
-ORDER = (talking, models, jobs, origins, custom, sharing, search, discover, away, kept, house)
+ORDER = (talking, chats, models, jobs, origins, custom, sharing, search, discover, engines, away, kept, house)
 """The rooms of the command line, in the order of its help."""
 
 

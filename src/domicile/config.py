@@ -74,6 +74,14 @@ def _folders(value: object) -> tuple[str, ...]:
     return tuple(str(item).strip() for item in items if str(item).strip())
 
 
+def _folder(value: object) -> str:
+    """A folder that is there, by its whole path; or none."""
+    said = str(value).strip()
+    if said and not Path(said).expanduser().is_dir():
+        raise ValueError(value)
+    return str(Path(said).expanduser().absolute()) if said else ""
+
+
 def seconds(value: object) -> float:
     """Read a duration as people write it: `300`, `"5m"`, `"1h30m"`, `"90s"`, `"250ms"`; negative means for ever."""
     if isinstance(value, bool):
@@ -198,6 +206,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("context", "DOMICILE_CONTEXT", 8192, _count),
     Setting("context_overflow", "DOMICILE_CONTEXT_OVERFLOW", "refuse", _overflow),
     Setting("conversation_cache", "DOMICILE_CONVERSATION_CACHE", 4 * 2**30, byte_count),
+    Setting("attachments", "DOMICILE_ATTACHMENTS", 4 * 2**30, byte_count),
     Setting("slots", "DOMICILE_SLOTS", 0, _count),
     Setting("threads", "DOMICILE_THREADS", 0, _count),
     Setting("engine_memory", "DOMICILE_ENGINE_MEMORY", 0, byte_count),
@@ -220,6 +229,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("ollama_host", "OLLAMA_HOST", "127.0.0.1:11434"),
     Setting("ollama_elsewhere", "DOMICILE_OLLAMA_ELSEWHERE", False, _flag),
     Setting("llama_cache", "LLAMA_CACHE", ""),
+    Setting("wheels", "DOMICILE_WHEELS", "", _folder),
     Setting("offline", "DOMICILE_OFFLINE", False, _flag),
     Setting("strategy", "DOMICILE_STRATEGY", "home", _strategy),
     Setting("first_token", "DOMICILE_FIRST_TOKEN", 60.0, seconds),
@@ -249,6 +259,7 @@ class Settings:
     context: int
     context_overflow: str
     conversation_cache: int
+    attachments: int
     slots: int
     threads: int
     engine_memory: int
@@ -271,6 +282,7 @@ class Settings:
     ollama_host: str
     ollama_elsewhere: bool
     llama_cache: str
+    wheels: str
     offline: bool
     strategy: str
     first_token: float
@@ -287,6 +299,11 @@ class Settings:
         return self.home / "models"
 
     @property
+    def engines(self) -> Path:
+        """The environments of extras: one folder each."""
+        return self.home / "engines"
+
+    @property
     def logs(self) -> Path:
         return self.home / "logs"
 
@@ -294,6 +311,16 @@ class Settings:
     def conversations(self) -> Path:
         """States of conversations: what models have read, so that going on does not read it again."""
         return self.home / "conversations"
+
+    @property
+    def chats(self) -> Path:
+        """What people and models said to each other, for the owner of the house alone (0600)."""
+        return self.home / "chats.db"
+
+    @property
+    def attachments_folder(self) -> Path:
+        """The files beside conversations, by their sha256."""
+        return self.home / "attachments"
 
     @property
     def database(self) -> Path:

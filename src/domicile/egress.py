@@ -120,6 +120,14 @@ class Egress:
         if self.offline:
             raise Offline(host=url.host, purpose=_ABOUT.get().purpose or purpose)
 
+    def note(self, host: str, port: int, what: str, purpose: str) -> Entry:
+        """Write down what a program of somebody else's, which we start, is about to ask. Raises `Offline` instead when
+        the door is shut."""
+        said = _ABOUT.get()
+        if self.offline:
+            raise Offline(host=host, purpose=purpose)
+        return self.ledger.begin(Exchange(time.time(), host, port, purpose, what, said.model, said.job))
+
     def begin(self, request: httpx2.Request, purpose: str) -> Entry:
         """Write down what is about to be asked. Raises `Offline` instead when the door is shut."""
         self.ask_leave(request.url, purpose)

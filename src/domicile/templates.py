@@ -195,7 +195,7 @@ class Templates:
 
     async def chosen(self, launch: Launch) -> Launch:
         """The launch, with the template that is used where that is not the file's own."""
-        if launch.template is not None or launch.model.format != "gguf":
+        if launch.template is not None or launch.model.format not in {"gguf", "safetensors"}:
             return launch
         try:
             found = await self.of(launch.model)
@@ -216,6 +216,7 @@ class _Guarding:
         self._templates = templates
         self.name = inner.name
         self.formats = inner.formats
+        self.tasks = inner.tasks
 
     @asynccontextmanager
     async def awake(self, launch: Launch) -> AsyncIterator[Awake]:

@@ -33,6 +33,7 @@ class Parrot:
 
     name = "parrot"
     formats = frozenset({"gguf"})
+    tasks: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
         self.wakes = 0

@@ -74,7 +74,7 @@ def _own_command() -> str:
     option("--as-ollama", is_flag=True),
 )
 async def serve(desk: Desk, host: str | None, port: int | None, hello: bool, new_key: bool, as_ollama: bool) -> None:
-    from domicile.web import OLLAMA_PORT
+    from domicile.web.pages import OLLAMA_PORT
     from domicile.web.serve import open_door
 
     if as_ollama and port is None:

@@ -35,6 +35,8 @@ class Launch:
     """A folder of ours where the engine may write what it has read (`Prompts.save`); None for nowhere."""
     embedding: bool = False
     """Wake it to give vectors (`/v1/embeddings`) instead of words."""
+    ranking: bool = False
+    """Wake it to give scores (`/v1/rerank`), which is a way of `embedding`."""
     adapters: tuple[Path, ...] = ()
     """Low-rank adapters (GGUF) laid over its weights."""
 
@@ -134,6 +136,8 @@ class Engine(Protocol):
 
     name: str
     formats: frozenset[str]
+    tasks: frozenset[str]
+    """The Hub's names of what it does with them; empty: whatever the model is for."""
 
     def awake(self, launch: Launch) -> AbstractAsyncContextManager[Awake]:
         """A child with the model in it, ready; gone when the context is left.
@@ -141,6 +145,43 @@ class Engine(Protocol):
         Raises `EngineMissing`, `BadModelFile`, `OutOfMemory`, `EngineDied` or `WakeTimeout`.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An engine that is a child program in Python, in the environment of an extra."""
+
+    name: str
+    extra: str
+    """The lock of `locks/` whose environment it runs in (`domicile engine add EXTRA`)."""
+    program: str
+    """Its module in this package, whose `main` is `child_life.live(load)`."""
+    formats: frozenset[str]
+    tasks: frozenset[str]
+    """As in `Engine`; a model whose task is not known goes to the first engine of its format."""
+    runtime_bytes: int = 0
+    """Memory its libraries take beside the model, measured; added to the ceiling of the child."""
+
+
+ROWS: tuple[Row, ...] = (
+    Row(
+        "transformers",
+        "transformers",
+        "transformers_child",
+        frozenset({"safetensors"}),
+        frozenset({"text-generation", "text2text-generation", "image-text-to-text"}),
+        runtime_bytes=2 << 30,
+    ),
+    Row(
+        "encoder",
+        "transformers",
+        "encoder_child",
+        frozenset({"safetensors"}),
+        frozenset({"feature-extraction", "sentence-similarity"}),
+        runtime_bytes=1 << 30,
+    ),
+)
+"""Every engine of an extra. One row and one child program make an engine."""
 
 
 def build(kind: str) -> str:
@@ -153,8 +194,17 @@ def build(kind: str) -> str:
         return kind
 
 
-def installed() -> Mapping[str, Engine]:
-    """Every engine we have, by name."""
-    from domicile.engines.llama import Llama
+def chosen(engines: Mapping[str, Engine], model: Installed) -> Engine | None:
+    """The engine that runs a model: of its format, and for what it does. None where there is none."""
+    fitting = [e for e in engines.values() if model.format in e.formats]
+    exact = [e for e in fitting if not e.tasks or model.task is None or model.task in e.tasks]
+    return exact[0] if exact else None
 
-    return {"llama": Llama()}
+
+def installed(environments: Path) -> Mapping[str, Engine]:
+    """Every engine we have, by name; those of extras whether or not their environment is there. `environments` is the
+    folder of these."""
+    from domicile.engines.llama import Llama
+    from domicile.engines.pychild import PythonEngine
+
+    return {"llama": Llama(), **{row.name: PythonEngine(row, environments / row.extra) for row in ROWS}}

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 
-from domicile.engines import Awake, Engine
+from domicile.engines import Awake, Engine, chosen
 from domicile.errors import (
     DomicileError,
     EngineDied,
@@ -288,7 +288,7 @@ class Runner:
         return wanted > resident.launch.plan.context and wanted > (resident.terms.context or 0)
 
     def _begin(self, model: Installed, terms: Terms) -> Resident:
-        engine = next((e for e in self._engines.values() if model.format in e.formats), None)
+        engine = chosen(self._engines, model)
         if engine is None:
             raise EngineMissing(engine=model.format, name=model.name, reason="format")
         health = self._health.setdefault(model.name, Health())

@@ -14,7 +14,6 @@ from domicile.errors import of_code
 from domicile.recipes import brought
 from domicile.templates import told_of_template
 from domicile.types import Installed, Reason, Terms
-from domicile.waking import settings_shown
 from domicile.web import asking
 from domicile.web.discover import report_shown
 from domicile.web.trouble import house_of, language
@@ -44,6 +43,8 @@ async def selftest(request: Request) -> Response:
 
 
 async def _shown(request: Request, model: Installed) -> dict[str, Any]:
+    from domicile.waking import settings_shown
+
     house, lang = house_of(request), language(request.scope)
     tuning, _, _ = await house.waker.tuning(model, Terms())
     awake = next((p for p in house.runner.ps() if p.name == model.name), None)
