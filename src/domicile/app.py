@@ -65,7 +65,7 @@ from domicile.sources import Sources
 from domicile.sources.hub import Hub
 from domicile.targets import Targets
 from domicile.templates import Template, Templates, built_in, fingerprint
-from domicile.types import Facts, Installed, Job, Load, ModelRef, Terms, Ticket
+from domicile.types import EMBEDDED, Facts, Installed, Job, Load, ModelRef, Terms, Ticket
 from domicile.updates import Updates
 from domicile.waking import Waker
 from domicile.workshop import Workshop
@@ -73,6 +73,7 @@ from domicile.workshop import Workshop
 if TYPE_CHECKING:
     from domicile.adopt import Adoption
     from domicile.advice import Adviser
+    from domicile.chats import Chats, Presence
     from domicile.custom import Customs
     from domicile.giving import Giving, Via
     from domicile.watch import Notices
@@ -178,6 +179,26 @@ class House(Arrivals, Checkup, Workshop):
         from domicile.giving import Giving
 
         return Giving(self.settings, self.contents, self.egress)
+
+    @cached_property
+    def chats(self) -> Chats:
+        """The room of conversations, with what was said in them."""
+        from domicile.chats import Chats
+
+        made = Chats(self.settings, self.answer, self._presence, self.away.check_name, self._usual_model)
+        if made.set_aside is not None:
+            print(i18n.say(self.lang, "chats.set_aside", path=made.set_aside), file=sys.stderr)
+        return made
+
+    def _presence(self, name: str) -> Presence | None:
+        from domicile.chats import Presence
+
+        own = self.called(name)
+        return next((Presence(p.state, p.context) for p in self.runner.ps() if p.name == own), None)
+
+    def _usual_model(self) -> str:
+        """Who answers when nobody is named: the active model."""
+        return next((m.name for m in self.library.list() if m.active and not m.missing), EMBEDDED)
 
     @cached_property
     def notices(self) -> Notices:
@@ -558,6 +579,8 @@ async def open_house(
                 tending.cancel()
                 house.closing.set()
                 await house.live.close()
+                if "chats" in house.__dict__:
+                    await house.chats.close()
                 await house.jobs.close()
                 await house.runner.close()
                 await house.sources.close()

@@ -39,7 +39,65 @@ _OLLAMA: dict[str, Any] = {
     "think": {"type": ["boolean", "string"]},
 }
 
+_NULL_TEXT = {"type": ["string", "null"]}
+_STRATEGY = {"type": ["string", "null"], "enum": ["home", "home-then-away", "away", None]}
+_CHAT: dict[str, Any] = {
+    **dict.fromkeys(("title", "folder", "model", "system"), _NULL_TEXT),
+    "pinned": {"type": "boolean"},
+    "archived": {"type": "boolean"},
+    "parameters": {"type": "object"},
+    "strategy": _STRATEGY,
+}
+
 BODIES: dict[str, dict[str, Any]] = {
+    "chat_new": {
+        "type": "object",
+        "properties": {**_CHAT, "preset": _TEXT, "temporary": {"type": "boolean", "default": False}},
+    },
+    "chat_change": {"type": "object", "properties": {**_CHAT, "leaf": _TEXT}},
+    "chat_answer": {
+        "type": "object",
+        "properties": {
+            **dict.fromkeys(("text", "parent", "edit", "regenerate", "continue", "model"), _TEXT),
+            "attachments": {"type": "array", "items": _TEXT, "maxItems": 32},
+            "models": {"type": "array", "items": _TEXT, "maxItems": 4},
+            "parameters": {"type": "object"},
+            "strategy": _STRATEGY,
+        },
+    },
+    "chat_message": {"type": "object", "properties": {"message": _TEXT}},
+    "chat_messages": {
+        "type": "object",
+        "required": ["messages"],
+        "properties": {
+            "messages": {
+                "type": "array",
+                "minItems": 1,
+                "items": {
+                    "type": "object",
+                    "required": ["role"],
+                    "properties": {
+                        "role": {"type": "string", "enum": ["user", "assistant"]},
+                        **dict.fromkeys(("text", "reasoning", "model"), _TEXT),
+                    },
+                },
+            }
+        },
+    },
+    "chat_text": {"type": "object", "required": ["text"], "properties": {"text": _TEXT}},
+    "chats_delete": {
+        "type": "object",
+        "properties": {"ids": {"type": "array", "items": _TEXT}, "all": {"type": "boolean", "default": False}},
+    },
+    "chats_import": {
+        "type": ["object", "array"],
+        "properties": {key: {"type": "array"} for key in ("chats", "attachments", "folders", "presets")},
+    },
+    "chat_folder": {"type": "object", "required": ["name"], "properties": {"name": _TEXT}},
+    "chat_preset": {
+        "type": "object",
+        "properties": {"name": _TEXT, "model": _NULL_TEXT, "system": _NULL_TEXT, "parameters": {"type": "object"}},
+    },
     "chat": {
         "type": "object",
         "required": ["model", "messages"],
