@@ -57,7 +57,10 @@ def parts(model: Installed, settings: Settings) -> dict[str, Part]:
     found = {}
     for path, digest in zip(model.files, digests, strict=True):
         if path.is_relative_to(top) and _is_its_own(path, model, settings):
-            found[path.relative_to(top).as_posix()] = Part(path, path.stat().st_size, digest)
+            name = path.relative_to(top).as_posix()
+            # Ollama's blobs have no ending, and the engine in the browser wants one.
+            named = f"{name}.gguf" if model.format == "gguf" and not name.lower().endswith(".gguf") else name
+            found[named] = Part(path, path.stat().st_size, digest)
     return found
 
 
@@ -91,7 +94,7 @@ def _is_its_own(path: Path, model: Installed, settings: Settings) -> bool:
 def described(model: Installed, settings: Settings) -> dict[str, Any]:
     """How a browser runs it: `engine`, the `entry` it opens, its `files`; or `why` it does not (`None`: it does).
 
-    Reasons: `missing`, `format`, `too_large`, `no_library` (MLC without the compiled library that runs it), `no_config`.
+    Reasons: `missing`, `format`, `too_large`, `no_library` (MLC without its compiled library), `no_config`.
     """
     engine = ENGINES.get(model.format)
     there = parts(model, settings)
@@ -113,7 +116,7 @@ def described(model: Installed, settings: Settings) -> dict[str, Any]:
     if said["size_bytes"] > LARGEST.get(model.format, 2**63):
         said["why"] = "too_large"
     if model.format == "gguf":
-        return {**said, "entry": sorted(name for name in there if there[name].path == model.path or ".gguf" in name)[0]}
+        return {**said, "entry": next(n for n in sorted(there, key=lambda n: (there[n].path != model.path, n)))}
     return {**said, **(_mlc(model, there) if model.format == "mlc" else _onnx(there))}
 
 
@@ -132,7 +135,7 @@ def _onnx(there: Mapping[str, Part]) -> dict[str, Any]:
     if not config or not graphs:
         return {"why": "no_config"}
     kind = str(config.get("model_type") or "")
-    graph = sorted(graphs)[0]
+    graph = min(graphs)
     task = "automatic-speech-recognition" if kind in _SPEECH else "text-generation"
     stem = graph.rsplit("/", 1)[-1].removesuffix(".onnx")
     precision = next((end for end in sorted(_PRECISIONS, key=len, reverse=True) if stem.endswith(f"_{end}")), None)

@@ -42,6 +42,7 @@ from domicile.web import (
     progress,
     responses,
     search,
+    tab,
     tuning,
 )
 from domicile.web.guard import Guard, Rules
@@ -74,6 +75,10 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/", pages.front_door, gives="text/html, text/plain", query=("lang", "theme")),
     *(Route("GET", r.path, pages.room, gives="text/html", query=("lang", "theme")) for r in pages.ROOMS[1:]),
     Route("GET", "/static/{path:path}", pages.static, gives="application/octet-stream"),
+    Route("GET", "/sw.js", tab.worker, gives="text/javascript"),
+    Route("GET", "/domicile/tab", tab.models),
+    Route("GET", "/domicile/files/{name:path}/resolve/main/{file:path}", tab.file, gives="application/octet-stream"),
+    Route("GET", "/domicile/files/{name:path}/main/{file:path}", tab.file, gives="application/octet-stream"),
     Route("POST", "/v1/chat/completions", openai.chat_completions, "chat", "application/json, text/event-stream"),
     Route("POST", "/v1/completions", openai.completions, "completion", "application/json, text/event-stream"),
     Route("POST", "/v1/embeddings", openai.embeddings, "embeddings"),
