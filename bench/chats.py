@@ -16,11 +16,11 @@ import time
 from typing import Literal
 
 import httpx2
+from tests.fakes.inside import InProcess
 
 from domicile.app import open_house
 from domicile.chats import Chats
 from domicile.chats.words import Chat, Message
-from domicile.client import InProcess
 from domicile.config import load
 from domicile.web import build
 from domicile.web.guard import Rules

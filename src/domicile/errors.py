@@ -9,6 +9,7 @@ An error knows its code, its HTTP status, the exit status of the command line an
     │   ├── BadJSON  BadField  BadName  MissingField
     │   ├── ContextTooLong             the prompt does not fit the context (both numbers)
     │   ├── ModelCannot                this model has no tools, no images ... (reason)
+    │   ├── BadImage                   an image that is none, too large, or not in the request itself (reason)
     │   ├── WrongDigest                what came has another sha256, or that is none
     │   ├── GrammarTooLarge            a grammar or schema beyond the bounds that keep the engine safe
     │   ├── AttachmentRefused     415  a file that no model here could be given (reason)
@@ -141,6 +142,9 @@ class GrammarTooLarge(BadInput): ...
 
 
 class ModelCannot(BadInput): ...
+
+
+class BadImage(BadInput): ...
 
 
 class WrongDigest(BadInput): ...

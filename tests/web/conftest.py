@@ -43,7 +43,7 @@ FLAGS = [
     "--disable-domain-reliability",
 ]
 SIZES = {"desktop": (1280, 800), "phone": (360, 740)}
-# DOMPurify reads hostile markup in a document of its own; the policy reports, and blocks, handlers and styles in it.
+# DOMPurify reads hostile markup in a document of its own; the policy reports, and blocks, what would act in it.
 # A page that asks for a graphics card is told in the console, too, that there is none.
 HARMLESS = re.compile(r"(?:inline event handler|inline style).*dompurify|No available adapters", re.DOTALL)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from domicile import i18n
-from domicile.web.pages import ROOMS
+from domicile.web.page_rooms import ROOMS
 from tests.web.conftest import Standing, Visit, axe, look
 
 pytestmark = pytest.mark.slow

@@ -12,7 +12,7 @@ import pytest
 from domicile import i18n
 from domicile.web import shelves
 from domicile.web.guard import SECURITY_HEADERS
-from domicile.web.pages import ROOMS
+from domicile.web.page_rooms import ROOMS
 from tests.web.conftest import Standing
 
 HTML = {"Accept": "text/html"}

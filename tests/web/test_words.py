@@ -9,7 +9,8 @@ import pytest
 
 from domicile import i18n
 from domicile.web import shelves
-from domicile.web.pages import ROOMS, SHARED, words
+from domicile.web.page_rooms import ROOMS
+from domicile.web.pages import SHARED, words
 
 WEB = Path(shelves.__file__).parent
 SOURCES = [

@@ -7,49 +7,69 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Match, Router
 from starlette.routing import Route as StarletteRoute
-from starlette.routing import Router
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from domicile.app import House
-from domicile.web import (
-    anthropic,
-    api,
-    away,
-    choices,
-    chats,
-    chats_answering,
-    chats_moved,
-    custom,
-    discover,
-    engines,
-    generate,
-    huggingface,
-    jobs,
-    kept,
-    library,
-    metrics,
-    neighbour,
-    ollama,
-    ollama_models,
-    openai,
-    origins,
-    pages,
-    progress,
-    responses,
-    search,
-    tab,
-    tuning,
-)
+from domicile.web.counted import Counted
 from domicile.web.guard import Guard, Rules
 from domicile.web.limits import Limits
-from domicile.web.openapi import document
+from domicile.web.page_rooms import ROOMS
+from domicile.web.queries import CHATS, HUGGINGFACE, SEARCH
+from domicile.web.rooms import Later, Room
 from domicile.web.trouble import Troubles
 from domicile.web.wishes import Wishes
+
+if TYPE_CHECKING:
+    from domicile.app import House
+    from domicile.web import (
+        anthropic,
+        api,
+        away,
+        chats,
+        chats_answering,
+        chats_moved,
+        choices,
+        custom,
+        discover,
+        engines,
+        generate,
+        huggingface,
+        jobs,
+        kept,
+        library,
+        metrics,
+        neighbour,
+        ollama,
+        ollama_models,
+        openai,
+        origins,
+        pages,
+        progress,
+        ranking,
+        responses,
+        search,
+        tab,
+        tuning,
+    )
+else:  # imported by the first request to each
+    anthropic, api, away, chats = Room("anthropic"), Room("api"), Room("away"), Room("chats")
+    chats_answering, chats_moved, choices, custom = (
+        Room("chats_answering"),
+        Room("chats_moved"),
+        Room("choices"),
+        Room("custom"),
+    )
+    discover, engines, generate, huggingface = Room("discover"), Room("engines"), Room("generate"), Room("huggingface")
+    jobs, kept, library, metrics = Room("jobs"), Room("kept"), Room("library"), Room("metrics")
+    neighbour, ollama, ollama_models, openai = Room("neighbour"), Room("ollama"), Room("ollama_models"), Room("openai")
+    origins, pages, progress, ranking = Room("origins"), Room("pages"), Room("progress"), Room("ranking")
+    responses, search, tab, tuning = Room("responses"), Room("search"), Room("tab"), Room("tuning")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +85,22 @@ class Route:
     query: tuple[str, ...] = ()
     """Names of what may follow a `?`; one that must be there ends with `!`."""
 
+    @property
+    def function(self) -> Callable[[Request], Awaitable[Any]]:
+        """The handler itself, imported now if it was not yet: for whoever reads its docstring."""
+        return self.handler.it if isinstance(self.handler, Later) else self.handler
+
 
 async def openapi(request: Request) -> Response:
     """This API, as an OpenAPI 3.1 document."""
+    from domicile.web.openapi import document
+
     return JSONResponse(document(ROUTES))
 
 
 ROUTES: tuple[Route, ...] = (
     Route("GET", "/", pages.front_door, gives="text/html, text/plain", query=("lang", "theme")),
-    *(Route("GET", r.path, pages.room, gives="text/html", query=("lang", "theme")) for r in pages.ROOMS[1:]),
+    *(Route("GET", r.path, pages.room, gives="text/html", query=("lang", "theme")) for r in ROOMS[1:]),
     Route("GET", "/static/{path:path}", pages.static, gives="application/octet-stream"),
     Route("GET", "/sw.js", tab.worker, gives="text/javascript"),
     Route("GET", "/domicile/tab", tab.models),
@@ -82,6 +109,10 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/v1/chat/completions", openai.chat_completions, "chat", "application/json, text/event-stream"),
     Route("POST", "/v1/completions", openai.completions, "completion", "application/json, text/event-stream"),
     Route("POST", "/v1/embeddings", openai.embeddings, "embeddings"),
+    Route("POST", "/v1/rerank", ranking.rerank, "rerank"),
+    Route("POST", "/v2/rerank", ranking.rerank, "rerank"),
+    Route("POST", "/v1/reranking", ranking.rerank, "rerank"),
+    Route("POST", "/rerank", ranking.rerank, "rerank"),
     Route("POST", "/v1/responses", responses.create, "responses", "application/json, text/event-stream"),
     Route("POST", "/v1/responses/input_tokens", responses.input_tokens, "responses"),
     Route("GET", "/v1/responses/{id}", responses.get),
@@ -159,7 +190,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/domicile/fit/cards", discover.cards, query=("model!", "context", "kv", "slots", "on")),
     Route("GET", "/domicile/repository", discover.repository, query=("model!", "context", "kv", "slots", "on")),
     Route("GET", "/domicile/repository/card", search.card, query=("model!",)),
-    Route("GET", "/domicile/search", search.search, query=search.FILTERS),
+    Route("GET", "/domicile/search", search.search, query=SEARCH),
     Route("GET", "/domicile/recommended", search.recommended, query=("need", "organisation")),
     Route("GET", "/domicile/browser-models", search.browser_models),
     Route("GET", "/domicile/updates", origins.updates, query=("model",)),
@@ -180,7 +211,7 @@ ROUTES: tuple[Route, ...] = (
         "/api/huggingface/search",
         huggingface.search,
         gives="application/json, text/html",
-        query=huggingface.FILTERS,
+        query=HUGGINGFACE,
     ),
     Route("GET", "/api/huggingface/model/{model_id:path}", huggingface.model, gives="application/json, text/html"),
     Route("GET", "/api/huggingface/quantizations", huggingface.quantizations, gives="application/json, text/html"),
@@ -210,7 +241,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/domicile/targets/{name}", away.target),
     Route("DELETE", "/domicile/targets/{name}", away.remove_target),
     Route("GET", "/domicile/egress", away.outgoing, query=("since", "limit")),
-    Route("GET", "/domicile/chats", chats.chats, query=chats.LIST),
+    Route("GET", "/domicile/chats", chats.chats, query=CHATS),
     Route("POST", "/domicile/chats", chats.create, "chat_new", status=201),
     Route("POST", "/domicile/chats/delete", chats.delete_many, "chats_delete"),
     Route("GET", "/domicile/chats/events", chats_answering.list_events, gives="text/event-stream"),
@@ -254,9 +285,31 @@ ROUTES: tuple[Route, ...] = (
 )
 
 
+class _Row(BaseRoute):
+    """A row as Starlette matches it. A path that does not begin like the row's costs no regular expression, and a row
+    that nobody asked for has none made."""
+
+    def __init__(self, row: Route) -> None:
+        self._row = row
+        self._begins = row.path.partition("{")[0]
+
+    @cached_property
+    def _route(self) -> StarletteRoute:
+        async def handle(request: Request) -> Any:
+            return await self._row.handler(request)
+
+        return StarletteRoute(self._row.path, handle, methods=[self._row.method])
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        return self._route.matches(scope) if scope["path"].startswith(self._begins) else (Match.NONE, {})
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._route.handle(scope, receive, send)
+
+
 def build(house: House, rules: Rules) -> ASGIApp:
     """The application: counts, then guard, then errors, then limits, then routes."""
-    app: ASGIApp = Router([StarletteRoute(r.path, r.handler, methods=[r.method]) for r in ROUTES])
+    app: ASGIApp = Router([_Row(row) for row in ROUTES])
     app = Limits(app, house.settings.body_limit)
     app = Troubles(Wishes(app), house)
-    return metrics.Counted(Guard(app, rules))
+    return Counted(Guard(app, rules))

@@ -28,7 +28,6 @@ TEXT = 4_000_000
 """Characters of a message: more than any context holds."""
 PAGE = (1, 200)
 _FILTERS = ("folder", "pinned", "archived")
-LIST = ("q", *_FILTERS, "limit", "cursor")
 
 
 def room(request: Request) -> Chats:

@@ -11,8 +11,10 @@ from domicile.web.trouble import house_of, language
 
 
 async def engines(request: Request) -> Response:
-    """Every extra: what runs with it, whether it is here (`missing`, `installed`, `old`, `broken`), and its size and
-    time before it is installed."""
+    """Every extra: what runs with it, and whether it is here.
+
+    `state` is `missing`, `installed`, `old` or `broken`; with its size and time before it is installed.
+    """
     return JSONResponse({"engines": house_of(request).engines()})
 
 

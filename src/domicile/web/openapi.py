@@ -129,6 +129,21 @@ BODIES: dict[str, dict[str, Any]] = {
         "properties": {"model": _TEXT, "prompt": {"type": ["string", "array"]}, **_SAMPLING},
         "additionalProperties": True,
     },
+    "rerank": {
+        "type": "object",
+        "required": ["model", "query"],
+        "properties": {
+            "model": _TEXT,
+            "query": _TEXT,
+            "documents": {"type": "array", "minItems": 1, "maxItems": 2048, "items": {"type": ["string", "object"]}},
+            "texts": {"type": "array", "minItems": 1, "maxItems": 2048, "items": _TEXT},
+            "top_n": {"type": "integer", "minimum": 1},
+            "return_documents": {"type": "boolean", "default": False},
+            "raw_scores": {"type": "boolean", "default": False},
+            "max_tokens_per_doc": {"type": "integer", "minimum": 1},
+            "truncate": {"type": "boolean", "default": False},
+        },
+    },
     "embeddings": {
         "type": "object",
         "required": ["model", "input"],
@@ -351,7 +366,7 @@ class Row(Protocol):
     @property
     def path(self) -> str: ...
     @property
-    def handler(self) -> Callable[..., Awaitable[Any]]: ...
+    def function(self) -> Callable[..., Awaitable[Any]]: ...
     @property
     def body(self) -> str | None: ...
     @property
@@ -390,7 +405,7 @@ def _dialect(path: str) -> str:
 
 
 def _operation(route: Row, path: str) -> dict[str, Any]:
-    text = inspect.getdoc(route.handler) or ""
+    text = inspect.getdoc(route.function) or ""
     operation: dict[str, Any] = {
         "operationId": f"{route.method.lower()}_{re.sub(r'[^a-z0-9]+', '_', path.lower()).strip('_') or 'root'}",
         "summary": text.split("\n")[0],
