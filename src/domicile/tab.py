@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from domicile import catalogue
+from domicile.compiled import standard
 from domicile.config import Settings
 from domicile.types import Installed
 
@@ -122,7 +122,7 @@ def described(model: Installed, settings: Settings) -> dict[str, Any]:
 
 def _mlc(model: Installed, there: Mapping[str, Part]) -> dict[str, Any]:
     libraries = [name for name in there if name.endswith(".wasm")]
-    record = record_of(model.repository)
+    record = standard(model.repository)
     kept = {k: record[k] for k in ("overrides", "vram_required_MB", "required_features", "model_type") if k in record}
     if not libraries:
         return {"why": "no_library", "record": kept}
@@ -146,12 +146,6 @@ def _onnx(there: Mapping[str, Part]) -> dict[str, Any]:
         "dtype": _PRECISIONS[precision] if precision else "fp32",
         "folder": graph.rpartition("/")[0],
     }
-
-
-def record_of(repository: str | None) -> Mapping[str, Any]:
-    """What web-llm's own list says of a repository of its makers; empty for any other."""
-    wanted = f"https://huggingface.co/{repository}".lower()
-    return next((r for r in catalogue.webllm() if str(r["model"]).rstrip("/").lower() == wanted), {})
 
 
 def tokenizer_config(there: Mapping[str, Part]) -> bytes | None:

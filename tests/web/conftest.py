@@ -101,12 +101,18 @@ def own_house(tmp_path: Path) -> Iterator[Standing]:
         yield opened
 
 
-@pytest.fixture(scope="package")
-def browser() -> Iterator[Any]:
-    """One Chromium for the tests of this folder."""
+def chromium() -> str:
+    """The browser's program; skips the test where there is none."""
     program = next((found for name in CHROMIUM if (found := shutil.which(name))), None)
     if program is None:
         pytest.skip("no Chromium on this machine (make chromium installs it where it may)")
+    return program
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Any]:
+    """One Chromium for the tests of this folder."""
+    program = chromium()
     with playwright.sync_playwright() as driver:
         opened = driver.chromium.launch(executable_path=program, headless=True, args=FLAGS)
         yield opened
@@ -145,7 +151,7 @@ def visit(browser: Any) -> Iterator[Visit]:
         page.set_default_timeout(15_000)
         watched = Watched()
         opened.append((context, watched))
-        _watch(page, watched, url, expect)
+        watch(page, watched, url, expect)
         page.goto(url)
         page.wait_for_selector("#island:not([aria-busy])")
         return page
@@ -157,7 +163,7 @@ def visit(browser: Any) -> Iterator[Visit]:
     assert faults == [], "\n".join(faults)
 
 
-def _watch(page: Any, watched: Watched, url: str, expect: tuple[str, ...]) -> None:
+def watch(page: Any, watched: Watched, url: str, expect: tuple[str, ...]) -> None:
     origin = "/".join(url.split("/")[:3])
 
     def console(message: Any) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import json
 import os
 import signal
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,7 +18,7 @@ import pytest
 from playwright.sync_api import expect
 
 from domicile import tab
-from tests.web.conftest import Standing, Visit, axe, look
+from tests.web.conftest import FLAGS, Standing, Visit, Watched, axe, chromium, look, watch
 
 pytestmark = pytest.mark.slow
 
@@ -191,6 +195,161 @@ def _done(house: Standing, job: str) -> dict[str, Any]:
     with httpx2.stream("GET", f"{house.url}/domicile/jobs/{job}/events", timeout=60) as events:
         for line in events.iter_lines():
             if line.startswith("data:") and (said := json.loads(line[5:])).get("status") in {"done", "failed"}:
-                assert said["status"] == "done", said
+                assert said["status"] == "done", said["error"]
                 return dict(said)
     raise AssertionError("no end")
+
+
+def _pull(house: Standing, name: str) -> None:
+    job = httpx2.post(f"{house.url}/domicile/pull", json={"model": name}).json()
+    _done(house, job["id"])
+
+
+def _tree(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_an_onnx_model_answers_as_its_gguf_does(own_house: Standing, visit: Visit, tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    from tools.graine.export import to_onnx
+
+    to_onnx(Path(tab.__file__).parent / "graine" / "graine.gguf", tmp_path / "onnx")
+    files = _tree(tmp_path / "onnx")
+    # As newer versions of transformers save it: the template in a file that transformers.js does not read.
+    config = json.loads(files["tokenizer_config.json"])
+    files["chat_template.jinja"] = config.pop("chat_template").encode()
+    files["tokenizer_config.json"] = json.dumps(config).encode()
+    own_house.hub.add("org/graine-onnx", files)
+    _pull(own_house, "org/graine-onnx")
+    name = next(
+        m["name"] for m in httpx2.get(f"{own_house.url}/domicile/tab").json()["models"] if m["format"] == "onnx"
+    )
+    given = _file(own_house, f"{quote(name)}/resolve/main/tokenizer_config.json")
+    assert given.json()["chat_template"] == files["chat_template.jinja"].decode()
+    page = visit(own_house.url + "/tab")
+    _one_thread(page)
+    page.get_by_label("Model", exact=True).select_option(name)
+    answer = _ask(page, "What is a GGUF?")
+    assert answer.startswith("GGUF is the format of llama.cpp.")
+    kept = page.locator(".list.card li").filter(has_text="transformers.js")
+    expect(kept).to_contain_text("MB")
+    look(page, "tab-onnx")
+    page.get_by_role("button", name=f"Delete {name} from this browser").click()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    expect(page.get_by_text("No model is kept here yet.")).to_be_visible()
+    assert page.evaluate("async () => (await (await caches.open('domicile-onnx')).keys()).length") == 0
+
+
+MLC = {
+    "mlc-chat-config.json": json.dumps(
+        {
+            "model_type": "llama",
+            "quantization": "q4f32_1",
+            "model_config": {"hidden_size": 64, "num_hidden_layers": 1, "vocab_size": 256},
+            "vocab_size": 256,
+            "context_window_size": 256,
+            "tokenizer_files": ["tokenizer.json"],
+            "conv_template": {"name": "none", "roles": {"user": "u", "assistant": "a"}, "seps": ["\n"]},
+        }
+    ).encode(),
+    "ndarray-cache.json": json.dumps(
+        {"metadata": {}, "records": [{"dataPath": "params_shard_0.bin", "nbytes": 4096, "records": []}]}
+    ).encode(),
+    "params_shard_0.bin": bytes(4096),
+    "tokenizer.json": b"{}",
+}
+LIBRARY = b"\0asm\1\0\0\0"
+
+
+@pytest.fixture
+def libraries(tmp_path: Path) -> Iterator[str]:
+    """Somebody's server with compiled libraries: `tiny.wasm`, and `false.wasm`, which is none."""
+    folder = tmp_path / "libraries"
+    folder.mkdir()
+    (folder / "tiny.wasm").write_bytes(LIBRARY)
+    (folder / "false.wasm").write_bytes(b"MZ not a library")
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def _custom(house: Standing, libraries: str, name: str, library: str) -> dict[str, Any]:
+    """A custom MLC model, pulled; what the house then says of it for a browser."""
+    house.hub.add(f"org/{name}", MLC)
+    httpx2.post(f"{house.url}/domicile/places", json={"place": libraries, "confirmed": True}).raise_for_status()
+    form = {"id": name, "name": name, "url": f"https://huggingface.co/org/{name}", "kind": "mlc"}
+    form["model_lib"] = f"{libraries}/{library}"
+    httpx2.post(f"{house.url}/domicile/custom", json=form).raise_for_status()
+    _pull(house, name)
+    return next(m for m in httpx2.get(f"{house.url}/domicile/tab").json()["models"] if m["name"] == name)
+
+
+def test_a_compiled_library_comes_with_its_weights_through_the_house(own_house: Standing, libraries: str) -> None:
+    mine = _custom(own_house, libraries, "tiny-q4f32_1-MLC", "tiny.wasm")
+    assert (mine["engine"], mine["why"], mine["record"]["model_lib"]) == ("webllm", None, "tiny.wasm")
+    given = _file(own_house, "tiny-q4f32_1-MLC/resolve/main/tiny.wasm")
+    assert (given.content, given.headers["content-type"]) == (LIBRARY, "application/wasm")
+    for name, content in MLC.items():
+        assert _file(own_house, f"tiny-q4f32_1-MLC/resolve/main/{name}").content == content
+    false = _custom(own_house, libraries, "false-q4f32_1-MLC", "false.wasm")
+    assert false["why"] == "no_library"
+    httpx2.delete(f"{own_house.url}/domicile/models/tiny-q4f32_1-MLC").raise_for_status()
+    assert not (own_house.home / "models" / "org" / "tiny-q4f32_1-MLC").exists()
+
+
+def test_without_a_graphics_card_mlc_says_so(own_house: Standing, libraries: str, visit: Visit) -> None:
+    _custom(own_house, libraries, "tiny-q4f32_1-MLC", "tiny.wasm")
+    page = visit(own_house.url + "/tab")
+    row = page.locator("tbody tr").filter(has_text="tiny-q4f32_1-MLC")
+    expect(row).to_contain_text("found no graphics card")
+    expect(row.get_by_role("button")).to_be_disabled()
+    page.get_by_text("Models compiled for the graphics card").click()
+    page.get_by_label("Search the list of web-llm").fill("SmolLM2-135M")
+    lines = page.locator("details li").filter(has_text="SmolLM2-135M-Instruct-q0f")
+    expect(lines).to_have_count(2)
+    expect(page.locator("details li").filter(has_text="tiny-q4f32_1-MLC")).to_contain_text("In the house")
+
+
+def test_web_llm_takes_everything_from_the_house_keeps_it_and_gives_it_back(
+    own_house: Standing, libraries: str, browser: Any
+) -> None:
+    """On a software WebGPU. An answer is out of reach: a library for this version of web-llm can neither be compiled
+    here nor be had from a package index, and on software one token took two minutes with an older one (browser.md).
+    What is proved: the card is found, the record is ours, every file comes from the house, and is deleted."""
+    name = "tiny-q4f32_1-MLC"
+    _custom(own_house, libraries, name, "tiny.wasm")
+    flags = [f for f in FLAGS if f != "--disable-gpu"] + ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]
+    program = browser.browser_type.launch(executable_path=chromium(), headless=True, args=flags)
+    page = program.new_page(locale="en")
+    watched = Watched()
+    watch(page, watched, own_house.url, ())
+    page.goto(own_house.url + "/tab")
+    expect(page.get_by_text("There is one: models can use the graphics card.")).to_be_visible(timeout=WAIT_MS)
+    page.get_by_role("button", name=f"Load {name}").click()
+    expect(page.get_by_text("The model could not be loaded in this tab")).to_be_visible(timeout=WAIT_MS)
+    base = f"/domicile/files/{name}/resolve/main/"
+    asked = {url.partition(base)[2] for url in watched.requests if base in url}
+    assert {"mlc-chat-config.json", "tiny.wasm"} <= asked
+    page.reload()
+    kept = page.locator(".list.card li").filter(has_text=name)
+    expect(kept).to_contain_text("MLC (web-llm)")
+    kept.get_by_role("button").click()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    expect(page.get_by_text("No model is kept here yet.")).to_be_visible()
+    left = """async () => {
+      let all = 0;
+      for (const name of await caches.keys()) all += (await (await caches.open(name)).keys()).length;
+      return all;
+    }"""
+    assert page.evaluate(left) == 0
+    program.close()
+    assert watched.faults == [], "\n".join(watched.faults)
