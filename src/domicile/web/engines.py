@@ -19,8 +19,10 @@ async def engines(request: Request) -> Response:
 
 
 async def add(request: Request) -> Response:
-    """Install an extra in an environment of its own, or bring it up to date. Answers with the job; asking twice joins
-    it."""
+    """Install an extra in an environment of its own, or bring it up to date.
+
+    Answers with the job; asking twice joins it.
+    """
     job = await house_of(request).add_engine(request.path_params["name"])
     return JSONResponse(job_shown(job, request), 202)
 
