@@ -104,6 +104,43 @@ def test_what_is_kept_is_listed_and_deleted_and_the_page_goes_when_it_is_told(
     expect(page.get_by_role("button", name="Load graine")).to_be_visible()  # it was in memory: it is not any more
 
 
+ENGINES = """async (deed) => {
+  localStorage.setItem("domicile.tab.threads", "1");
+  const main = document.querySelector("script[src]").src;
+  const engines = await import(main.replace("main.js", "engines/index.js"));
+  const question = [{role: "user", content: "What is a GGUF?"}];
+  const said = async (place, options) => {
+    let text = "";
+    for await (const part of engines.chatWith("graine", place, question, options)) text += part.text;
+    return text;
+  };
+  const named = (trouble) => trouble.code && trouble.name === "TabError" ? trouble.code : trouble.name;
+  if (deed === "both") return [await said("here"), await said("tab")];
+  if (deed === "stop") {
+    const leave = new AbortController();
+    let parts = 0;
+    try {
+      const answer = engines.chatWith("graine", "tab", question, {signal: leave.signal});
+      for await (const _ of answer) if (++parts === 3) leave.abort();
+    } catch (trouble) {
+      return [named(trouble), parts < 20, await said("tab")];
+    }
+  }
+  const [graine] = (await engines.models()).models;
+  return (await engines.engineOf("wllama")).load(graine, {quietMs: 1}).then(() => "loaded", named);
+}"""
+
+
+def test_the_house_and_the_tab_are_asked_alike_stopped_alike_and_never_waited_for_in_silence(
+    own_house: Standing, visit: Visit
+) -> None:
+    page = visit(own_house.url + "/learn")
+    here, in_tab = page.evaluate(ENGINES, "both")
+    assert here == in_tab
+    assert page.evaluate(ENGINES, "stop") == ["AbortError", True, here]
+    assert page.evaluate(ENGINES, "silence") == "silent"
+
+
 def test_the_worker_keeps_the_page_and_nothing_that_is_said(own_house: Standing, visit: Visit) -> None:
     page = visit(own_house.url + "/tab", lang="fr")
     page.evaluate(
