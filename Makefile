@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-parity redis run test check fix bench docs lock clean
+.PHONY: help setup setup-dev setup-parity redis chromium node vendor run test test-engines check fix bench docs lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,8 +47,27 @@ redis: ## redis-server from Debian, where it is missing and may be installed
 	    $$sudo apt-get update -qq && $$sudo apt-get install -y -qq redis-server >/dev/null; }; } || \
 	  echo "redis-server is not here: its tests will be skipped"
 
-test: check setup-parity redis ## everything CI runs: format, lint, types, layers, docs, tests
+# The page's tests drive Debian's Chromium. Where it may not be installed, they say that they skip.
+chromium: ## chromium from Debian, where it is missing and may be installed
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { command -v apt-get >/dev/null && \
+	  { [ "$$(id -u)" = 0 ] && sudo= || sudo="sudo -n"; \
+	    $$sudo apt-get update -qq && $$sudo apt-get install -y -qq --no-install-recommends \
+	      chromium fonts-dejavu-core fonts-noto-color-emoji >/dev/null; }; } || \
+	  echo "chromium is not here: the page's tests will be skipped"
+
+# Node is needed by who changes the page's scripts, not by who installs Domicile.
+node: ## TypeScript for the page's scripts, where npm is
+	@command -v npm >/dev/null && npm ci --silent --prefix tests/web/js || echo "npm is not here: types of scripts will not be checked"
+
+vendor: setup-dev ## fetch anew what the page takes from npm (tools/vendor.toml)
+	$(BIN)/python tools/vendor.py
+
+test: check setup-parity redis chromium node ## everything CI runs: format, lint, types, layers, docs, tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# Minutes, and hundreds of megabytes from the index that pip is set to: not among the tests of every change.
+test-engines: setup-parity ## install an engine for real, in an empty house, and ask a model of it
+	$(BIN)/python -m pytest -m engines
 
 check: setup-dev ## the same without the tests
 	$(BIN)/ruff format --check .
@@ -56,6 +75,7 @@ check: setup-dev ## the same without the tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python tools/reference.py --check
+	$(BIN)/python tools/vendor.py --check
 
 fix: setup-dev ## format and mend what can be mended by a machine
 	$(BIN)/ruff format .

@@ -190,6 +190,16 @@ def post(url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
 # -- the client --
 
 
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One answer: when it was asked for, when each chunk of text came, how many tokens, the engine's own speed."""
+
+    began: float
+    came: Sequence[float]
+    tokens: float
+    own: float
+
+
 class Asker:
     """The client process, the same one for both sides."""
 
@@ -199,7 +209,7 @@ class Asker:
             [sys.executable, program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def __call__(self, side: Side, prompts: Sequence[str], tokens: int, *, cached: bool) -> list[dict[str, float]]:
+    def __call__(self, side: Side, prompts: Sequence[str], tokens: int, *, cached: bool) -> list[Stream]:
         volley = {
             "url": side.url,
             "key": side.key,
@@ -215,35 +225,49 @@ class Asker:
         line = self._process.stdout.readline()
         if not line:
             raise SystemExit(f"the client ended while it asked the {side.name}")
-        streams: list[dict[str, float]] = json.loads(line)["streams"]
-        return streams
+        return [Stream(**said) for said in json.loads(line)["streams"]]
 
     def close(self) -> None:
         self._process.communicate()
 
 
-def _rate(streams: Sequence[dict[str, float]]) -> float:
-    """Tokens a second of all streams together, from the first token to the last."""
-    began, ended = min(s["first"] for s in streams), max(s["last"] for s in streams)
-    return sum(s["tokens"] - 1 for s in streams) / max(ended - began, 1e-9)
+def _rate(streams: Sequence[Stream]) -> float:
+    """Tokens a second of all streams together, while all of them are written: from the moment the last one has begun
+    to the moment the first one ends. Before and after, an engine also reads prompts, or writes for fewer."""
+    began, ended = max(s.came[0] for s in streams), min(s.came[-1] for s in streams)
+    if ended <= began:
+        raise SystemExit("the answers are too short: some had ended before others began")
+    written = sum(sum(began < at <= ended for at in s.came) * s.tokens / len(s.came) for s in streams)
+    return written / (ended - began)
 
 
-def _own(streams: Sequence[dict[str, float]]) -> float:
+def _whole(streams: Sequence[Stream]) -> float:
+    """Tokens a second from the moment of asking to the last token: with the reading of the prompts, and the way in."""
+    began, ended = min(s.began for s in streams), max(s.came[-1] for s in streams)
+    return sum(s.tokens for s in streams) / (ended - began)
+
+
+def _own(streams: Sequence[Stream]) -> float:
     """What the engine says of its own speed, all streams together."""
-    return sum(s["own"] for s in streams)
+    return sum(s.own for s in streams)
 
 
-def _first(streams: Sequence[dict[str, float]]) -> float:
+def _first(streams: Sequence[Stream]) -> float:
     """Milliseconds to the first token, the median of the streams."""
-    return statistics.median((s["first"] - s["began"]) * 1000 for s in streams)
+    return statistics.median((s.came[0] - s.began) * 1000 for s in streams)
 
 
 # -- the questions --
 
 
-def streaming(sides: tuple[Side, Side], counts: Sequence[int], tokens: int, rounds: int) -> Iterator[Row]:
-    """Decode speed and time to the first token, side by side."""
+def streaming(
+    sides: tuple[Side, Side], process: psutil.Process, counts: Sequence[int], tokens: int, rounds: int
+) -> Iterator[Row]:
+    """Decode speed and time to the first token, side by side, and what the house's own process took meanwhile."""
     asker = Asker()
+    wholes: dict[int, list[tuple[float, float]]] = {count: [] for count in counts}
+    taken: dict[int, list[tuple[float, float]]] = {count: [] for count in counts}
+    """Microseconds of processor a token: of the house, and of its engine."""
     rates: dict[int, list[tuple[float, float]]] = {count: [] for count in counts}
     own: dict[int, list[tuple[float, float]]] = {count: [] for count in counts}
     firsts: dict[int, list[tuple[float, float]]] = {count: [] for count in counts}
@@ -255,7 +279,17 @@ def streaming(sides: tuple[Side, Side], counts: Sequence[int], tokens: int, roun
         for number in range(1, rounds + 1):
             for count in counts:
                 asked = _prompts(number, count)
-                a, b = (asker(side, asked, tokens, cached=False) for side in sides)
+                answers: dict[str, list[Stream]] = {}
+                for side in sides if number % 2 else reversed(sides):  # what the machine does meanwhile cancels out
+                    before = _used(process)
+                    answers[side.name] = asker(side, asked, tokens, cached=False)
+                    if side is sides[1]:
+                        written = sum(s.tokens for s in answers[side.name])
+                        spent = zip(_used(process), before, strict=True)
+                        here, engine = ((now - then) * 1e6 / written for now, then in spent)
+                a, b = (answers[side.name] for side in sides)
+                taken[count].append((engine, here))
+                wholes[count].append((_whole(a), _whole(b)))
                 rates[count].append((_rate(a), _rate(b)))
                 own[count].append((_own(a), _own(b)))
                 firsts[count].append((_first(a), _first(b)))
@@ -272,9 +306,24 @@ def streaming(sides: tuple[Side, Side], counts: Sequence[int], tokens: int, roun
     for count in counts:  # differs from 1 where the machine was not quiet: the two engines are the same
         told = _ratio_row(f"the same, as the engines count it, {_clients(count)}", own[count])
         yield replace(told, accepted="", well=None)
+    for count in counts:  # from asking to the last token
+        told = _ratio_row(f"whole answers, {_clients(count)} (tokens/s)", wholes[count])
+        yield replace(told, accepted="", well=None)
+    for count in counts:
+        engine, here = (statistics.median(pair[side] for pair in taken[count]) for side in (0, 1))
+        said = f"{here / engine:.1%} of its engine's {engine:.0f}"
+        yield Row(f"processor of the house, {_clients(count)} (µs a token)", "", f"{here:.0f}", said, "", None)
     yield _added_row("time to first token, prompt in the cache (ms)", probes, promised=True)
     for count in counts:
         yield _added_row(f"time to first token, new prompt, {_clients(count)} (ms)", firsts[count], promised=False)
+
+
+def _used(process: psutil.Process) -> tuple[float, float]:
+    """Seconds of processor: of the house's own process, and of its engine's."""
+    (engine,) = process.children()
+    times = [p.cpu_times() for p in (process, engine)]
+    here, there = (t.user + t.system for t in times)
+    return here, there
 
 
 def _clients(count: int) -> str:
@@ -334,17 +383,18 @@ def idle(side: Side, process: subprocess.Popen[bytes], requests: int = 30) -> Ro
 
 
 def listing(home: Path, times: int = 7) -> Row:
-    """User and system time of `domicile list`, no house open."""
+    """User and system time of `domicile list`, no house open. As installed: the first one, which is not counted, keeps
+    the bytecode that an installer would have made."""
     found = []
-    for _ in range(times):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "domicile", "list"], env=_environment(home), stdout=subprocess.DEVNULL
-        )
+    kept = {**_environment(home), "PYTHONPYCACHEPREFIX": str(home / "bytecode"), "PYTHONDONTWRITEBYTECODE": ""}
+    for number in range(times + 1):
+        process = subprocess.Popen([sys.executable, "-m", "domicile", "list"], env=kept, stdout=subprocess.DEVNULL)
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             raise SystemExit("`domicile list` failed")
-        found.append(used.ru_utime + used.ru_stime)
+        if number:
+            found.append(used.ru_utime + used.ru_stime)
     median = statistics.median(found)
     spread = f"{min(found):.2f} to {max(found):.2f}"
     return Row("`domicile list` (s of CPU)", "", f"{median:.2f}", spread, "<= 0.4 s", median <= 0.4)
@@ -364,7 +414,10 @@ def measure(asked: argparse.Namespace) -> list[Row]:
             side = Side(door.name, door.url, door.key, name)
             post(f"{door.url}/domicile/models/{quote(name)}/wake")
             with bare(model, folder) as engine:
-                rows = [*streaming((engine, side), asked.clients, asked.tokens, asked.rounds), *rows]
+                rows = [
+                    *streaming((engine, side), psutil.Process(process.pid), asked.clients, asked.tokens, asked.rounds),
+                    *rows,
+                ]
             rows.append(idle(side, process))
     return rows
 

@@ -1,8 +1,8 @@
 """A client that asks several streamed chats at once and says when each token came. A process of its own.
 
 Reads one JSON line on stdin for each volley (`url`, `key`, `model`, `prompts`, `tokens`, `cached`) and answers with
-one on stdout (`streams`: the moments of the request, of the first and of the last token, how many tokens, and the
-speed the engine itself reports).
+one on stdout (`streams`: the moments of the request and of each chunk of text, how many tokens, and the speed the
+engine itself reports).
 Plain asyncio over TCP, nothing of ours: whatever it costs, it costs both sides of a comparison alike.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 
-async def ask(volley: dict[str, Any], prompt: str) -> dict[str, float]:
+async def ask(volley: dict[str, Any], prompt: str) -> dict[str, Any]:
     """One streamed chat. Raises `RuntimeError` with what the server said instead."""
     place = urlsplit(volley["url"])
     body = json.dumps(
@@ -49,9 +49,9 @@ async def ask(volley: dict[str, Any], prompt: str) -> dict[str, float]:
         writer.close()
 
 
-async def _follow(reader: asyncio.StreamReader) -> dict[str, float]:
-    """The moments of the first and the last token. Chunk sizes of the encoding are lines that do not begin a datum."""
-    first = last = 0.0
+async def _follow(reader: asyncio.StreamReader) -> dict[str, Any]:
+    """The moments of the chunks that hold text. Chunk sizes of the encoding are lines that do not begin a datum."""
+    came: list[float] = []
     tokens, own = 0, 0.0
     while line := await reader.readline():
         if not line.startswith(b"data: {"):
@@ -62,11 +62,11 @@ async def _follow(reader: asyncio.StreamReader) -> dict[str, float]:
             raise RuntimeError(line.decode())
         choices = chunk.get("choices") or [{}]
         if (choices[0].get("delta") or {}).get("content"):
-            first, last = first or now, now
+            came.append(now)
         if chunk.get("usage"):
             tokens = chunk["usage"]["completion_tokens"]
         own = (chunk.get("timings") or {}).get("predicted_per_second", own)
-    return {"first": first, "last": last, "tokens": tokens, "own": own}
+    return {"came": came, "tokens": tokens, "own": own}
 
 
 async def volleys() -> None:

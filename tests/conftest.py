@@ -19,11 +19,11 @@ import psutil
 import pytest
 
 from domicile.app import House, open_house
-from domicile.client import InProcess
 from domicile.config import Settings, load
 from domicile.web import build
 from domicile.web.guard import Rules
 from tests.fakes.hub import FakeHub, running
+from tests.fakes.inside import InProcess
 from tests.fakes.parrot import Parrot
 
 

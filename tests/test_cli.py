@@ -20,11 +20,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
-from domicile import i18n
+from domicile import doorplate, i18n
 from domicile.cli import build
 from domicile.config import load
 from domicile.grammar import COMMANDS
-from domicile.web import doorplate
 from tests.conftest import OpenHouse
 from tests.fakes.hub import TOKEN, FakeHub, served
 from tests.real.test_house import Opening

@@ -19,12 +19,12 @@ from openai.types.chat import ChatCompletion
 
 from domicile.answering import Answer, Ask, whole
 from domicile.app import House, open_house
-from domicile.client import InProcess
 from domicile.config import load
 from domicile.context import droppable, room_to_answer
 from domicile.errors import BadField, ContextTooLong
 from domicile.web import build
 from domicile.web.guard import Rules
+from tests.fakes.inside import InProcess
 
 pytestmark = pytest.mark.anyio
 

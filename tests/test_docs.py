@@ -65,7 +65,7 @@ def test_every_command_route_setting_and_error_is_in_the_reference(lang: str) ->
 
 
 def test_every_route_says_what_it_does() -> None:
-    assert [r.path for r in ROUTES if not (r.handler.__doc__ or "").strip()] == []
+    assert [r.path for r in ROUTES if not (r.function.__doc__ or "").strip()] == []
 
 
 def test_a_new_setting_makes_the_reference_stale(monkeypatch: pytest.MonkeyPatch) -> None:

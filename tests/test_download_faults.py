@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,9 @@ import httpx2
 import pytest
 
 from domicile.config import load
+from domicile.db import Database
 from domicile.download import Patience, Wanted, fetch
+from domicile.egress import Egress
 from domicile.errors import DomicileError
 from domicile.sources.hub import Hub
 from tests.fakes import faulty as f
@@ -143,7 +146,14 @@ def server(request: pytest.FixtureRequest) -> Iterator[f.Faulty]:
 
 async def _fetch(server: f.Faulty, target: Path, told: Told) -> None:
     timeout = httpx2.Timeout(0.7, connect=2)
-    async with httpx2.AsyncClient(timeout=timeout) as client:
+    database = Database(target.parents[1] / "home" / "d.sqlite3")
+    egress = Egress(database)  # the door that the house goes through
+    async with (
+        contextlib.AsyncExitStack() as closing,
+        contextlib.aclosing(egress),
+        egress.client("download", timeout=timeout) as client,
+    ):
+        closing.callback(database.close)
         wanted = Wanted(server.url, target, len(CONTENT), server.sha256, headers={"Authorization": "Bearer hf_secret"})
         judge = Hub(load(hub=server.url, hub_token="hf_secret"), client).judge
         await fetch(client, wanted, told, judge, patience=HASTE, noted=told.noted.append, block=BLOCK)

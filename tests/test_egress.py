@@ -312,7 +312,7 @@ ALLOWED = {
     "jobs/redis_store.py: redis": "the person's own Redis, which a setting names",
     "jobs/rq_launcher.py: redis": "the same",
     "worker.py: redis": "the same",
-    "client.py: httpx2.AsyncClient": "asks our own house, in this process or where it is open",
+    "wire.py: httpx2.AsyncClient": "asks our own house, in this process or where it is open",
     "door.py: create_connection": "to a child of ours, on loopback where there are no Unix sockets",
     "web/serve.py: socket.socket": "listens",
 }

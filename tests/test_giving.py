@@ -243,6 +243,26 @@ async def test_on_one_disk_ollama_gets_the_very_bytes_and_a_whole_model(visiting
 
 
 @pytest.mark.anyio
+async def test_a_model_that_sees_takes_its_projector_along(visiting: Visiting, root: Path, ollama: FakeOllama) -> None:
+    root.mkdir(parents=True)
+    eyes = b"GGUF and a projector"
+    async with visiting() as visit:
+        place = _mine(visit)
+        beside = place.with_name("mmproj-F16.gguf")
+        beside.write_bytes(eyes)
+        model = visit.house.library.get("mine-Q8_0")
+        visit.house.library.add(replace(model, files=(place, beside), size_bytes=len(MODEL) + len(eyes)))
+        assert (await _give(visit))["status"] == "done"
+        (found,) = layout.scan(root)
+        digest = hashlib.sha256(eyes).hexdigest()
+        assert found.settings["projector"] == [digest]
+        assert (root / "blobs" / f"sha256-{digest}").read_bytes() == eyes
+        sent = await _give(visit, **{"as": "other", "via": "api"})
+    assert sent["status"] == "done", sent["error"]
+    assert {f"sha256:{digest}", f"sha256:{SHA256}"} <= set(ollama.blobs)
+
+
+@pytest.mark.anyio
 async def test_a_name_that_ollama_has_for_another_model_is_not_taken_from_it(visiting: Visiting, root: Path) -> None:
     manifest = fakes.ollama(root, "mine-q8_0:latest", gguf("other"))
     kept = manifest.read_text()
@@ -385,6 +405,6 @@ async def test_an_ollama_that_is_silent_or_elsewhere_is_said(
 def test_nothing_is_written_outside_ollama_s_folder_whatever_the_name(tmp_path: Path) -> None:
     for name in ("x", "x:y", "lab/x:y"):
         assert store.manifest_path(tmp_path, name).is_relative_to(tmp_path / "manifests" / "registry.ollama.ai")
-    store.enter(tmp_path, "x", (SHA256, len(MODEL)), Recipe(system="s"), None)
+    store.enter(tmp_path, "x", [("model", SHA256, len(MODEL))], Recipe(system="s"), None)
     manifest = json.loads(store.manifest_path(tmp_path, "x").read_text())
     assert [layer["mediaType"].rsplit(".", 1)[1] for layer in manifest["layers"]] == ["model", "system"]

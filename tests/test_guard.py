@@ -12,12 +12,12 @@ import httpx2
 import pytest
 
 from domicile.app import House, open_house
-from domicile.client import InProcess
 from domicile.config import load
 from domicile.web import ROUTES, build, trouble
 from domicile.web.guard import SECURITY_HEADERS, Rules, is_loopback, key_in, rules
 from domicile.web.serve import Open, open_door
 from tests.conftest import Visiting
+from tests.fakes.inside import InProcess
 from tests.fakes.parrot import Parrot
 
 pytestmark = pytest.mark.anyio

@@ -238,3 +238,25 @@ def test_other_families() -> None:
     assert kinds("model.bin", "config.json", "vocabulary.json") == [("whisper", 3)]
     assert kinds("ggml-base.bin", "ggml-tiny.bin") == [("whisper", 1), ("whisper", 1)]
     assert kinds("model.bin", "pytorch_model.bin", "evil.pkl") == []
+
+
+def test_the_steps_of_sentence_transformers_come_with_the_model() -> None:
+    paths = ["modules.json", "config.json", "tokenizer.json", "model.safetensors", "1_Pooling/config.json"]
+    paths += ["2_Dense/config.json", "2_Dense/model.safetensors", "2_Dense/pytorch_model.bin", "other/config.json"]
+    (variant,) = names.variants([RemoteFile(path, 1) for path in paths])
+    assert variant.files[0].path == "model.safetensors"
+    assert {f.path for f in variant.files} == set(paths[:-2])
+
+
+PROJECTORS = {
+    ("gemma-3-4b-it", "mmproj-F16.gguf"): 0,
+    ("gemma-3-4b-it", "mmproj-gemma-3-4b-it-f16.gguf"): 13,
+    ("gemma-3-27b-it", "mmproj-gemma-3-4b-it-f16.gguf"): 0,
+    ("llava-v1.6-mistral-7b", "llava-v1.6-mistral-7b.mmproj-f16.gguf"): 21,
+}
+
+
+@pytest.mark.parametrize("case", PROJECTORS.items(), ids=str)
+def test_a_projector_says_by_its_name_whose_it_is(case: tuple[tuple[str, str], int]) -> None:
+    (stem, projector), letters = case
+    assert names.likeness(stem, projector) == letters

@@ -59,15 +59,15 @@ def test_every_route_is_in_the_document_and_nothing_else_is() -> None:
 
 def test_what_a_handler_says_of_its_query_is_in_the_document() -> None:
     for route in ROUTES:
-        said = set(re.findall(r"[?&](\w+)=", inspect.getdoc(route.handler) or ""))
+        said = set(re.findall(r"[?&](\w+)=", inspect.getdoc(route.function) or ""))
         assert said <= {name.rstrip("!") for name in route.query}, route.path
-        if "query_params" in inspect.getsource(route.handler):
+        if "query_params" in inspect.getsource(route.function):
             assert route.query, route.path
 
 
 def test_every_handler_says_what_it_does() -> None:
     for route in ROUTES:
-        text = inspect.getdoc(route.handler)
+        text = inspect.getdoc(route.function)
         assert text, route.path
         assert text.split("\n")[0].endswith((".", "`.")), route.path
     assert all(operation["summary"] for _, _, operation in _operations())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 from bench import overhead, streams
@@ -32,7 +33,8 @@ def test_a_promise_that_is_missed_shows_in_the_table() -> None:
 def test_the_client_counts_tokens_and_passes_over_chunk_sizes() -> None:
     found = asyncio.run(_ask(["Bon", "jour", ""]))
     assert found["tokens"] == 3
-    assert found["began"] < found["first"] < found["last"]
+    assert len(found["came"]) == 2  # the empty one is no text
+    assert found["began"] < found["came"][0] < found["came"][-1]
 
 
 def test_the_client_tells_what_a_server_refused() -> None:
@@ -40,7 +42,18 @@ def test_the_client_tells_what_a_server_refused() -> None:
         asyncio.run(_ask(None))
 
 
-async def _ask(words: list[str] | None) -> dict[str, float]:
+def test_decode_is_counted_while_everybody_is_answered() -> None:
+    """The first prompt of several is read alone, or not, as it happens: that is no speed of decoding."""
+    early = overhead.Stream(0, [1, *(10 + i / 10 for i in range(11))], 12, 0)
+    late = overhead.Stream(0, [10 + i / 10 for i in range(11)], 11, 0)
+    assert overhead._rate([early, late]) == pytest.approx(20)
+    assert overhead._whole([early, late]) == pytest.approx(23 / 11)
+    assert overhead._rate([late]) == pytest.approx(10)
+    with pytest.raises(SystemExit):
+        overhead._rate([late, overhead.Stream(0, [20, 21], 2, 0)])
+
+
+async def _ask(words: list[str] | None) -> dict[str, Any]:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         length = next(int(line[15:]) for line in head.decode().splitlines() if line.startswith("Content-Length:"))

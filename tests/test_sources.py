@@ -21,7 +21,7 @@ from domicile import outside
 from domicile.config import load
 from domicile.sources.hub import stored_token
 from domicile.sources.ollama import Ollama
-from domicile.types import ModelRef
+from domicile.types import ModelRef, RemoteFile, Repository
 from tests.conftest import Visit, Visiting
 from tests.fakes.hub import COMMIT, FakeHub, served
 from tests.fakes.registry import TOKEN, FakeRegistry, digest_of, ranged, running
@@ -546,3 +546,17 @@ async def test_what_ollama_runs_on_its_own_servers_is_told_from_what_can_be_had(
         job = await pulled(visit, "big:cloud")
         assert (job["error"]["code"], "servers" in job["error"]["message"]) == ("nothing_to_run", True)
         assert (await pulled(visit, "nobody:3b"))["error"]["code"] == "repository_not_found"
+
+
+def test_the_projector_of_a_model_is_its_own_in_half_precision() -> None:
+    from domicile.sources.choice import choose, variants_of
+
+    paths = ["a-7b-Q4_K_M.gguf", "b-2b-Q4_K_M.gguf", "mmproj-a-7b-Q8_0.gguf", "mmproj-a-7b-F16.gguf"]
+    paths += ["mmproj-b-2b-BF16.gguf", "mmproj-b-2b-F32.gguf"]
+    files = tuple(RemoteFile(path, 1) for path in paths)
+    repository = Repository("org/repo", "0" * 40, variants_of(files), files)
+    for own, eyes in ((paths[0], paths[3]), (paths[1], paths[4])):
+        chosen = choose(repository, ModelRef.parse(f"org/repo/{own}"))
+        assert [f.path for f in chosen.files] == [own, eyes]
+    alone = choose(repository, ModelRef.parse("org/repo/mmproj-a-7b-Q8_0.gguf"))
+    assert [f.path for f in alone.files] == ["mmproj-a-7b-Q8_0.gguf"]

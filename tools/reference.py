@@ -161,7 +161,7 @@ def _anchor(route: Route) -> str:
 
 
 def _docstring(route: Route) -> str:
-    return inspect.getdoc(route.handler) or ""
+    return inspect.getdoc(route.function) or ""
 
 
 def _body(lang: str, schema: Mapping[str, Any]) -> Iterator[str]:

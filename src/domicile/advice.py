@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from domicile import fit as fitting
-from domicile import formats, gpus, hardware, names, quality, speed
+from domicile import formats, gpus, hardware, memory, names, projectors, quality, speed
 from domicile.config import Settings
 from domicile.db import Database
 from domicile.engines import probe
@@ -27,6 +27,7 @@ from domicile.formats.gguf import for_size
 from domicile.hardware import calibrate
 from domicile.library import Library
 from domicile.sources import Sources, choose, elsewhere
+from domicile.sources.choice import projector_for
 from domicile.tuning import Draft, Tuning, Usual, tune
 from domicile.types import (
     Facts,
@@ -61,6 +62,21 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
+class Eyes:
+    """A projector: its file, what it says of itself, and what it adds to its model's memory."""
+
+    file: str
+    """Its name."""
+    path: Path | None
+    """Where it is, when it is here."""
+    size_bytes: int
+    need_bytes: int
+    sees: bool
+    """Images; one that does not is ears."""
+    facts: Facts
+
+
+@dataclass(frozen=True, slots=True)
 class Known:
     """The facts of one variant, and what it cost to learn them."""
 
@@ -71,7 +87,12 @@ class Known:
     requests: int
     sources: Mapping[str, formats.Source]
     repository: Repository | None = None
-    projector_bytes: int = 0
+    eyes: Eyes | None = None
+    """Its projector, which is loaded with it."""
+
+    @property
+    def projector_bytes(self) -> int:
+        return self.eyes.need_bytes if self.eyes else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +139,8 @@ class Table:
     reason: Reason
     fetched_bytes: int
     requests: int
+    eyes: Eyes | None = None
+    """The projector that comes with each of them."""
 
 
 class Adviser:
@@ -185,9 +208,35 @@ class Adviser:
             if ref.kind == "house":
                 raise
         else:
-            return await self._of_files(model.name, _weights(model))
+            known = await self._of_files(model.name, _weights(model))
+            return replace(known, eyes=await self.eyes(model, known.facts))
         repository = await self._sources.of(ref).describe(ref)
         return await self._of_variant(repository, choose(repository, ref), badge=badge)
+
+    async def eyes(self, model: Installed, facts: Facts) -> Eyes | None:
+        """A model's projector, if it has one that suits it: of its own repository, or as wide as it is."""
+        path = await asyncio.to_thread(projectors.found, model)
+        if path is None:
+            return None
+        try:
+            its = (await self._of_files(path.name, (path,))).facts
+        except (DomicileError, OSError):  # a projector that cannot be read hides no model
+            return None
+        own = path in model.files
+        return _eyes(its, path.name, path) if own or its.extra.get("vision.projection_dim") == facts.n_embd else None
+
+    async def _eyes_of(self, repository: Repository, variant: Variant) -> Eyes | None:
+        """The projector among a variant's files, by the first bytes of its header."""
+        file = next((f for f in variant.files if names.projector_in([f.path])), None)
+        if file is None:
+            return None
+        key = f"{repository.id}@{repository.commit}:{file.path}"
+        if key not in self._headers:
+            ranged = self._ranged(repository, file)
+            facts = await formats.read({file.path: ranged}, badge=True)
+            spent = ranged.bytes_fetched, ranged.requests
+            self._keep(key, Known(file.path, None, facts, *spent, {file.path: ranged}, repository))
+        return _eyes(self._headers[key].facts, file.path.rsplit("/", 1)[-1], None)
 
     async def _of_files(self, name: str, files: Sequence[Path]) -> Known:
         key = "|".join(f"{p}:{p.stat().st_size}:{p.stat().st_mtime_ns}" for p in files)
@@ -216,7 +265,8 @@ class Adviser:
             facts = await formats.read(sources, badge=badge, vocabularies=self._vocabularies)
             spent = sum(s.bytes_fetched for s in ranged.values()), sum(s.requests for s in ranged.values())
             name = f"{repository.id}:{variant.label}"
-            self._keep(key, Known(name, variant.label, facts, *spent, sources, repository))
+            eyes = await self._eyes_of(repository, variant) if variant.role == "model" else None
+            self._keep(key, Known(name, variant.label, facts, *spent, sources, repository, eyes))
         return self._headers[key]
 
     def _keep(self, key: str, known: Known) -> None:
@@ -237,11 +287,11 @@ class Adviser:
         """The report of one file: the formula's, corrected by the engine's own count where the two differ."""
         known = await self.known(text)
         machine = await self._machine_for(wish, measure=known.facts.format == "gguf")
-        report = self.report(known.facts, machine, wish)
+        report = self.report(known.facts, machine, wish, known.projector_bytes)
         answer = None
         if ask_engine and wish.on is None and known.facts.format == "gguf" and report.gpu_layers == 0:
             answer = await self._ask_engine(known, report.context, wish)
-            report = self._corrected(report, answer, known.facts, machine, wish)
+            report = self._corrected(report, answer, known, machine, wish)
         judged = known.facts.format == "gguf" and report.verdict != "unknown"
         return Opinion(
             known,
@@ -260,7 +310,7 @@ class Adviser:
             facts,
             machine,
             context=_context(wish, facts),
-            projector_bytes=extra_bytes,
+            projector_bytes=extra_bytes,  # and whatever else the formula does not know
             kv_type_k=wish.kv_type,
             kv_type_v=wish.kv_type,
             slots=wish.slots,
@@ -284,13 +334,15 @@ class Adviser:
             )
 
     def _corrected(
-        self, report: FitReport, answer: probe.ProbeAnswer, facts: Facts, machine: Hardware, wish: Wish
+        self, report: FitReport, answer: probe.ProbeAnswer, known: Known, machine: Hardware, wish: Wish
     ) -> FitReport:
         """Where formula and engine differ the engine wins, in the verdict too, and the difference is said."""
         if answer.trouble is not None:
             said = str(answer.trouble.facts.get("said") or "")
             if answer.trouble.key == "probe.refused" and _UNSUPPORTED.search(said):
-                return fitting.not_estimated(facts, machine, report.context, Reason("engine_refuses", {"said": said}))
+                return fitting.not_estimated(
+                    known.facts, machine, report.context, Reason("engine_refuses", {"said": said})
+                )
             return replace(report, why=(*report.why, Reason("engine_silent", {})))
         if answer.kv_bytes is None or answer.compute_bytes is None or report.total_bytes is None:
             return report
@@ -299,7 +351,8 @@ class Adviser:
         ours = (report.kv_bytes or 0) + (report.state_bytes or 0) + (report.compute_bytes or 0)
         difference = kv + state + compute - ours
         if difference >= _NOTABLE_BYTES:  # judged again with what the formula forgot
-            report = replace(self.report(facts, machine, wish, difference), projector_bytes=0)
+            eyes = known.projector_bytes
+            report = replace(self.report(known.facts, machine, wish, eyes + difference), projector_bytes=eyes)
             reason = Reason("engine_differs", {"by": difference})
         elif difference <= -_NOTABLE_BYTES:
             report = replace(report, total_bytes=(report.total_bytes or 0) + difference)
@@ -327,12 +380,15 @@ class Adviser:
         smallest = min(models, key=lambda v: v.size_bytes)
         badge = await self._of_variant(repository, smallest, badge=True)
         facts = {v.label: replace(for_size(badge.facts, v.size_bytes), quantisation=v.quantisation) for v in models}
+        projector = projector_for(smallest, repository.variants)
+        eyes = await self._eyes_of(repository, projector) if projector else None
         choice = fitting.best(
             facts,
             machine,
             context=_context(wish, badge.facts),
             kv_type=wish.kv_type,
             slots=wish.slots,
+            projector_bytes=eyes.need_bytes if eyes else 0,
             measured=self._measured() if wish.on is None else (),
             busy=_busy() if wish.on is None else None,
         )
@@ -342,7 +398,7 @@ class Adviser:
             )
             for v in sorted(models, key=lambda v: v.size_bytes)
         )
-        return Table(repository, rows, choice.best, choice.reason, badge.fetched_bytes, badge.requests)
+        return Table(repository, rows, choice.best, choice.reason, badge.fetched_bytes, badge.requests, eyes)
 
     async def judged(self, ids: Sequence[str], wish: Wish) -> dict[str, Row | None]:
         """The recommended variant of each repository, for one header each; None where there is nothing to judge."""
@@ -369,6 +425,7 @@ class Adviser:
     ) -> tuple[Tuning, Facts]:
         """The settings to wake a model of the library with, on this machine. Raises what is wrong with its file."""
         facts = (await self._of_files(model.name, _weights(model))).facts
+        eyes = await self.eyes(model, facts) if own.get("projector", True) else None
         usual = Usual(
             self._settings.context,
             self._settings.slots,
@@ -377,7 +434,8 @@ class Adviser:
             self._settings.context_overflow,
         )
         drafts = await self._drafts(model, facts, own) if own.get("speculation") == "draft" else ()
-        return tune(facts, machine, usual, own, terms, drafts=drafts), facts
+        projector = (eyes.path, eyes.need_bytes) if eyes and eyes.path else None
+        return tune(facts, machine, usual, own, terms, drafts=drafts, projector=projector), facts
 
     async def _drafts(self, model: Installed, facts: Facts, own: Mapping[str, Any]) -> Sequence[Draft]:
         """Models here that can guess for this one: the same vocabulary, a third of its size at most; smallest first."""
@@ -505,10 +563,20 @@ def _busy() -> float | None:
         return None
 
 
+def _eyes(facts: Facts, file: str, path: Path | None) -> Eyes:
+    need = memory.projector_bytes(facts)
+    return Eyes(file, path, facts.file_bytes, facts.file_bytes if need is None else need, memory.sees(facts), facts)
+
+
 def _is_read(form: str, path: str) -> bool:
     """Is this a file the engine reads a model's shape in? Beside a GGUF, Ollama keeps texts, projectors, adapters."""
+    if form == "safetensors":
+        return not names.is_step(path)
     return form != "gguf" or (names.read(path).role == "model" and not path.endswith((".txt", ".json")))
 
 
 def _weights(model: Installed) -> Sequence[Path]:
-    return [p for p in model.files if p == model.path or _is_read(model.format, p.name)]
+    """The files that are read for its facts: of a folder's steps (`1_Pooling/`) the model itself is one."""
+    own = [p for p in model.files if p == model.path or _is_read(model.format, p.name)]
+    flat = model.format == "safetensors" and any(p.name == "modules.json" for p in own)
+    return [p for p in own if p.parent == model.path.parent] if flat else own

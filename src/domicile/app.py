@@ -19,25 +19,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import httpx2
-
-from domicile import engines, i18n, plain
-from domicile.answering import Answer, Ask, checked
+from domicile import i18n, plain
 from domicile.arrivals import Arrivals
-from domicile.away import Away
-from domicile.blobs import Blobs
 from domicile.checkup import Checkup
 from domicile.config import Settings
-from domicile.contents import Contents
-from domicile.context import Fitted, fitted, said_in, way_of
-from domicile.conversation_store import ConversationStore
-from domicile.conversations import Conversations
 from domicile.db import Database
-from domicile.dialects.modelfile import Recipe
-from domicile.download import Limiter
-from domicile.egress import Egress
-from domicile.engines import Awake, Engine, Launch
-from domicile.engines.llama import sweep
 from domicile.errors import (
     BadField,
     BadName,
@@ -48,38 +34,42 @@ from domicile.errors import (
     StillBusy,
     StillDownloading,
 )
-from domicile.jobs import Jobs, Kind, Policy, Progress
-from domicile.jobs.hands import Launcher, Takes
-from domicile.jobs.notices import Notices as JobNotices
-from domicile.jobs.sqlite_store import SqliteStore
-from domicile.jobs.store import Store
 from domicile.library import Library, free_bytes
-from domicile.live import Live, Metrics, Tally
-from domicile.outside import Places
-from domicile.recipes import Recipes, applied
-from domicile.responses import Responses
-from domicile.runner import Limits as RunnerLimits
-from domicile.runner import Runner
-from domicile.selftest import failed, trial
-from domicile.sources import Sources
-from domicile.sources.hub import Hub
-from domicile.targets import Targets
-from domicile.templates import Template, Templates, built_in, fingerprint
-from domicile.types import Facts, Installed, Job, Load, ModelRef, Terms, Ticket
-from domicile.updates import Updates
-from domicile.waking import Waker
+from domicile.types import EMBEDDED, Facts, Installed, Job, Load, ModelRef, Terms, Ticket
 from domicile.workshop import Workshop
 
 if TYPE_CHECKING:
+    import httpx2
+
     from domicile.adopt import Adoption
     from domicile.advice import Adviser
+    from domicile.answering import Answer, Ask
+    from domicile.away import Away
+    from domicile.blobs import Blobs
+    from domicile.chats import Chats, Presence
+    from domicile.contents import Contents
+    from domicile.context import Fitted
+    from domicile.conversations import Conversations
     from domicile.custom import Customs
+    from domicile.dialects.modelfile import Recipe
+    from domicile.download import Limiter
+    from domicile.egress import Egress
+    from domicile.engines import Awake, Engine, Launch
     from domicile.giving import Giving, Via
+    from domicile.jobs import Jobs, Progress
+    from domicile.jobs.hands import Launcher, Takes
+    from domicile.jobs.store import Store
+    from domicile.live import Live, Metrics, Tally
+    from domicile.outside import Places
+    from domicile.recipes import Recipes
+    from domicile.responses import Responses
+    from domicile.runner import Runner
+    from domicile.sources import Sources
+    from domicile.sources.hub import Hub
+    from domicile.templates import Template, Templates
+    from domicile.updates import Updates
+    from domicile.waking import Waker
     from domicile.watch import Notices
-
-EMBEDDED_TOKENS = 8192
-"""The longest text that an embedding model reads, as far as its context and memory go."""
-
 
 _NO_TERMS = Terms()
 _TALKS = frozenset({"/v1/chat/completions", "/v1/completions"})
@@ -93,24 +83,94 @@ class House(Arrivals, Checkup, Workshop):
         self,
         settings: Settings,
         database: Database,
-        egress: Egress,
-        client: httpx2.AsyncClient,
-        kinds: Mapping[str, Engine],
+        kinds: Mapping[str, Engine] | None = None,
         *,
         takes: Takes = "asked",
         queue: tuple[Store, Launcher | None] | None = None,
     ) -> None:
+        """Almost nothing is made here: each room is made when somebody first comes to it, and so are its imports."""
         self.settings = settings
         self.database = database
-        self.egress = egress
         self.library = Library(settings, database)
-        self.recipes = Recipes(database, self.library)
-        self.responses = Responses(database)
-        self.blobs = Blobs(settings.models / "blobs")
-        self.contents = Contents(database)
-        self._limiter = Limiter(settings.download_limit or None)
-        store, launcher = queue or (SqliteStore(database), None)
-        self.jobs = Jobs(
+        self.closing = asyncio.Event()
+        """Set when the house begins to close: streams end by themselves."""
+        self._kinds, self._takes, self._queue = kinds, takes, queue
+
+    async def close(self) -> None:
+        """The rooms that were made, in the right order: streams, jobs, children, connections."""
+        self.closing.set()
+        made = self.__dict__
+        for room in ("live", "chats", "jobs", "runner", "sources"):
+            if room in made:
+                await made[room].close()
+        for way in ("_client", "egress"):
+            if way in made:
+                await made[way].aclose()
+
+    async def furnish(self) -> None:
+        """Make the rooms that a question passes through, one by one, so that the first one asked does not pay."""
+        for room in ("runner", "recipes", "away", "live", "metrics"):
+            getattr(self, room)
+            await asyncio.sleep(0)
+
+    @cached_property
+    def egress(self) -> Egress:
+        """The one door to the world outside."""
+        from domicile.egress import Egress
+
+        return Egress(self.database, offline=self.settings.offline)
+
+    @cached_property
+    def _client(self) -> httpx2.AsyncClient:
+        import httpx2
+
+        timeout = httpx2.Timeout(self.settings.read_timeout, connect=self.settings.connect_timeout)
+        return self.egress.client("hub", timeout=timeout, follow_redirects=True, max_redirects=5)
+
+    @cached_property
+    def recipes(self) -> Recipes:
+        """What derived models add to the weights they share."""
+        from domicile.recipes import Recipes
+
+        return Recipes(self.database, self.library)
+
+    @cached_property
+    def responses(self) -> Responses:
+        """Answers that are kept for whoever goes on from them."""
+        from domicile.responses import Responses
+
+        return Responses(self.database)
+
+    @cached_property
+    def blobs(self) -> Blobs:
+        """Files by their digest."""
+        from domicile.blobs import Blobs
+
+        return Blobs(self.settings.models / "blobs")
+
+    @cached_property
+    def contents(self) -> Contents:
+        """Digests of files that were read once."""
+        from domicile.contents import Contents
+
+        return Contents(self.database)
+
+    @cached_property
+    def _limiter(self) -> Limiter:
+        from domicile.download import Limiter
+
+        return Limiter(self.settings.download_limit or None)
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        """What takes its time."""
+        from domicile.jobs import Jobs, Kind, Policy
+        from domicile.jobs.notices import Notices as JobNotices
+        from domicile.jobs.sqlite_store import SqliteStore
+
+        settings = self.settings
+        store, launcher = self._queue or (SqliteStore(self.database), None)
+        return Jobs(
             store,
             {
                 "pull": Kind(self._pull),
@@ -121,35 +181,110 @@ class House(Arrivals, Checkup, Workshop):
             },
             self._describe,
             policy=Policy(settings.downloads, settings.download_limit, settings.download_hours),
-            takes=takes,
+            takes=self._takes,
             launcher=launcher,
             free=lambda: free_bytes(settings),
-            tell=JobNotices(settings, lambda: self.lang, egress).tell,
+            tell=JobNotices(settings, lambda: self.lang, self.egress).tell,
         )
-        self.conversations = Conversations(ConversationStore(settings.conversations, settings.conversation_cache))
-        self.templates = Templates(settings.home / "cache" / "templates", self._facts_of, self._note_template)
-        kinds = {name: self.templates.guarding(self.conversations.keeping(e)) for name, e in kinds.items()}
-        self.metrics = Metrics()
-        self.tally = Tally()
-        self.waker = Waker(settings, database, lambda: self.adviser, self._log_path, self._own, self._dressed)
-        self.runner = Runner(
-            kinds,
+
+    @cached_property
+    def conversations(self) -> Conversations:
+        """What engines keep of conversations on the disk."""
+        from domicile.conversation_store import ConversationStore
+        from domicile.conversations import Conversations
+
+        return Conversations(ConversationStore(self.settings.conversations, self.settings.conversation_cache))
+
+    @cached_property
+    def templates(self) -> Templates:
+        """The chat templates of files, judged apart."""
+        from domicile.templates import Templates
+
+        return Templates(self.settings.home / "cache" / "templates", self._facts_of, self._note_template)
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        from domicile.live import Metrics
+
+        return Metrics()
+
+    @cached_property
+    def tally(self) -> Tally:
+        from domicile.live import Tally
+
+        return Tally()
+
+    @cached_property
+    def waker(self) -> Waker:
+        """How a model is woken."""
+        from domicile.waking import Waker
+
+        return Waker(self.settings, self.database, lambda: self.adviser, self._log_path, self._own, self._dressed)
+
+    @cached_property
+    def runner(self) -> Runner:
+        """Owner of the engines' children."""
+        from domicile import engines
+        from domicile.engines.llama import sweep
+        from domicile.runner import Limits, Runner
+
+        sweep()
+        settings, kinds = (
+            self.settings,
+            engines.installed(self.settings.engines) if self._kinds is None else self._kinds,
+        )
+        return Runner(
+            {name: self.templates.guarding(self.conversations.keeping(e)) for name, e in kinds.items()},
             self.waker.prepare,
-            RunnerLimits(settings.keep_alive, settings.models_memory, settings.queue, settings.queue_wait),
+            Limits(settings.keep_alive, settings.models_memory, settings.queue, settings.queue_wait),
             free=self.waker.free,
             pinned=self.library.is_pinned,
             tell=self._note_event,
             before_sleep=self.tally.before_sleep,
         )
-        self.live = Live(_load, self.runner.children, lambda: self.runner.waiting, self.tally)
-        self.hub = Hub(settings, client, offline=settings.offline)
-        self.away = Away(settings, Targets(database, settings.target_keys, settings.hub_token), egress, self._known)
-        self.places = Places(database)
-        self.sources = Sources(settings, client, self.places, self.hub, egress)
-        self.updates = Updates(settings, database, self.library, self.sources)
-        self.closing = asyncio.Event()
-        """Set when the house begins to close: streams end by themselves."""
-        self._client = client
+
+    @cached_property
+    def live(self) -> Live:
+        """The machine, once a second for whoever looks."""
+        from domicile.live import Live
+
+        return Live(_load, self.runner.children, lambda: self.runner.waiting, self.tally)
+
+    @cached_property
+    def hub(self) -> Hub:
+        from domicile.sources.hub import Hub
+
+        return Hub(self.settings, self._client, offline=self.settings.offline)
+
+    @cached_property
+    def away(self) -> Away:
+        """Who else may answer."""
+        from domicile.away import Away
+        from domicile.targets import Targets
+
+        targets = Targets(self.database, self.settings.target_keys, self.settings.hub_token)
+        return Away(self.settings, targets, self.egress, self._known)
+
+    @cached_property
+    def places(self) -> Places:
+        """Where a person allows us to go."""
+        from domicile.outside import Places
+
+        return Places(self.database)
+
+    @cached_property
+    def sources(self) -> Sources:
+        """Where models come from."""
+        from domicile.sources import Sources
+
+        return Sources(self.settings, self._client, self.places, self.hub, self.egress)
+
+    @cached_property
+    def updates(self) -> Updates:
+        """Which models have changed where they came from."""
+        from domicile.updates import Updates
+
+        return Updates(self.settings, self.database, self.library, self.sources)
 
     @cached_property
     def adviser(self) -> Adviser:
@@ -178,6 +313,26 @@ class House(Arrivals, Checkup, Workshop):
         from domicile.giving import Giving
 
         return Giving(self.settings, self.contents, self.egress)
+
+    @cached_property
+    def chats(self) -> Chats:
+        """The room of conversations, with what was said in them."""
+        from domicile.chats import Chats
+
+        made = Chats(self.settings, self.answer, self._presence, self.away.check_name, self._usual_model)
+        if made.set_aside is not None:
+            print(i18n.say(self.lang, "chats.set_aside", path=made.set_aside), file=sys.stderr)
+        return made
+
+    def _presence(self, name: str) -> Presence | None:
+        from domicile.chats import Presence
+
+        own = self.called(name)
+        return next((Presence(p.state, p.context) for p in self.runner.ps() if p.name == own), None)
+
+    def _usual_model(self) -> str:
+        """Who answers when nobody is named: the active model."""
+        return next((m.name for m in self.library.list() if m.active and not m.missing), EMBEDDED)
 
     @cached_property
     def notices(self) -> Notices:
@@ -236,9 +391,17 @@ class House(Arrivals, Checkup, Workshop):
 
     @asynccontextmanager
     async def _answer_at_home(self, ask: Ask) -> AsyncIterator[Answer]:
+        from domicile.answering import Answer, checked
+        from domicile.context import said_in
+        from domicile.recipes import applied
+
         recipe = self.recipes.of(await self._is_here(ask.model))
         if recipe is not None and ask.path in _TALKS:
             ask = replace(ask, body=json.dumps(applied(recipe, ask.data())).encode())
+        from domicile import pictures
+
+        if ask.path in _TALKS and pictures.may_have_images(ask.body):
+            await self._look_at(ask)
         began, outcome, name = time.monotonic(), "left", ""
         try:
             async with self.session(ask.model, ask.keep_alive_s, terms=_terms(ask), ticket=ask.ticket) as (
@@ -265,6 +428,22 @@ class House(Arrivals, Checkup, Workshop):
             self.metrics.requests.add(name, outcome)
             if outcome == "ok":
                 self.metrics.seconds.see(time.monotonic() - began, name)
+
+    async def _look_at(self, ask: Ask) -> None:
+        """Raises `BadImage` for an image that no engine should be given, `ModelCannot` for a model without eyes."""
+        from domicile import pictures
+
+        if not await asyncio.to_thread(pictures.check, ask.body):
+            return
+        model = self.recipes.weights(self.library.ready(ask.model))
+        if not await self.sees(model):
+            here = (await self.adviser.known(model.name)).eyes
+            raise pictures.refuse(model.name, here is not None and here.sees)
+
+    async def sees(self, model: Installed) -> bool:
+        """May this model be shown images? It has a projector, and nobody has switched it off."""
+        eyes = (await self.adviser.known(model.name)).eyes
+        return eyes is not None and eyes.sees and self.waker.own(model.name).get("projector", True)
 
     async def _is_here(self, name: str) -> str:
         """A model's own name. Raises `StillDownloading` while it is on its way, `ModelNotFound` if it is not."""
@@ -295,6 +474,8 @@ class House(Arrivals, Checkup, Workshop):
 
     async def selftest(self, name: str, *, gentle: bool = False) -> dict[str, Any]:
         """Try a model and keep the result. `gentle`: only if nobody has to sleep for it; None then says nothing."""
+        from domicile.selftest import failed, trial
+
         model = self.library.ready(name)
         if not gentle:
             await self.adviser.machine(measure=True)  # without it there is no promise to hold its speed against
@@ -346,6 +527,8 @@ class House(Arrivals, Checkup, Workshop):
     async def template_of(self, name: str, base: str | None = None) -> Mapping[str, object]:
         """A model's chat template, judged, and who speaks the same way: models here that were made of the same one,
         and the repository `base` on the Hub where one is named."""
+        from domicile.templates import built_in, fingerprint
+
         model = self.library.ready(name)
         own = await self.templates.of(model)
         others: dict[str, str | None] = {}
@@ -362,6 +545,8 @@ class House(Arrivals, Checkup, Workshop):
 
     async def _fitted(self, model: Installed, awake: Awake, ask: Ask) -> Fitted:
         """The question, or what of it the context holds."""
+        from domicile.context import Fitted, fitted
+
         if ask.path not in _TALKS:
             return Fitted(ask.body)
         return await fitted(awake.prompts, model.name, ask.path, ask.body, self._overflow_way(model, ask))
@@ -369,6 +554,8 @@ class House(Arrivals, Checkup, Workshop):
     def _overflow_way(self, model: Installed, ask: Ask) -> str:
         """What the caller wants of a prompt that is too long: said in the body, beside it, or by its settings or
         everybody's."""
+        from domicile.context import way_of
+
         said = ask.data().get("context") if b'"context"' in ask.body else None
         usual = self.waker.own(model.name).get("overflow", self.settings.context_overflow)
         return way_of(said if said is not None else ask.said.get("context"), usual)
@@ -487,6 +674,8 @@ class House(Arrivals, Checkup, Workshop):
         """Another name for a model; its files are shared."""
         model = self.library.ready(source)
         name = self._free_name(name)
+        from domicile.dialects.modelfile import Recipe
+
         recipe = self.recipes.of(model.name) or Recipe(model.name)
         self.library.add(_derived(name, model))
         self.recipes.keep(name, recipe)
@@ -518,12 +707,11 @@ class House(Arrivals, Checkup, Workshop):
 
     def _dressed(self, launch: Launch, facts: Facts) -> Launch:
         """How it is woken, with what is laid over its weights, and for vectors where that is what it gives."""
-        recipe, plan = self.recipes.of(launch.model.name), launch.plan
-        embedding = facts.task == "feature-extraction"
-        if embedding and _encoder_only(facts.architecture):  # it sees both ways: a text is one batch
-            plan = replace(plan, n_ubatch=max(plan.n_ubatch, min(plan.n_ctx // plan.n_parallel, EMBEDDED_TOKENS)))
+        recipe = self.recipes.of(launch.model.name)
+        ranking = facts.task == "text-ranking"
+        embedding = ranking or facts.task == "feature-extraction"
         adapters = tuple(self.blobs.get(digest) for digest in recipe.adapters) if recipe else ()
-        return replace(launch, plan=plan, embedding=embedding, adapters=adapters)
+        return replace(launch, embedding=embedding, ranking=ranking, adapters=adapters)
 
 
 @asynccontextmanager
@@ -535,41 +723,27 @@ async def open_house(
     `takes`: which jobs this process runs: `all` that wait (the open house), those it was `asked` for (a command that
     opened one for itself), or `none` but those a worker takes up one by one.
     """
-    sweep()
     database = Database(settings.database)
-    timeout = httpx2.Timeout(settings.read_timeout, connect=settings.connect_timeout)
-    egress = Egress(database, offline=settings.offline)
     try:
-        async with egress.client("hub", timeout=timeout, follow_redirects=True, max_redirects=5) as client:
-            queue = await _queue(settings, takes) if settings.redis_url else None
-            engines_here = engines.installed(settings.engines) if kinds is None else kinds
-            house = House(settings, database, egress, client, engines_here, takes=takes, queue=queue)
-            if database.set_aside is not None:
-                sentence = i18n.say(house.lang, "house.set_aside", path=database.set_aside, n=len(house.library.list()))
-                print(sentence, file=sys.stderr)
-            elif house.library.rebuilt:
-                print(i18n.say(house.lang, "house.rebuilt", n=house.library.rebuilt), file=sys.stderr)
-            tending = asyncio.create_task(house.tend(), name="tend the house")
-            try:
-                if takes == "all":
-                    house.jobs.open()
-                yield house
-            finally:
-                tending.cancel()
-                house.closing.set()
-                await house.live.close()
-                await house.jobs.close()
-                await house.runner.close()
-                await house.sources.close()
+        queue = await _queue(settings, takes)
+        house = House(settings, database, kinds, takes=takes, queue=queue)
+        if queue is not None:
+            house.jobs  # noqa: B018 - it owns the connection from here on
+        if database.set_aside is not None:
+            sentence = i18n.say(house.lang, "house.set_aside", path=database.set_aside, n=len(house.library.list()))
+            print(sentence, file=sys.stderr)
+        elif house.library.rebuilt:
+            print(i18n.say(house.lang, "house.rebuilt", n=house.library.rebuilt), file=sys.stderr)
+        tending = asyncio.create_task(house.tend(), name="tend the house")
+        try:
+            if takes == "all":
+                house.jobs.open()
+            yield house
+        finally:
+            tending.cancel()
+            await house.close()
     finally:
-        await egress.aclose()
         database.close()
-
-
-def _encoder_only(architecture: str | None) -> bool:
-    from domicile.formats.architectures import encoder_only
-
-    return encoder_only(architecture or "")
 
 
 def _load() -> Load:
@@ -584,8 +758,10 @@ def _terms(ask: Ask) -> Terms:
     return Terms(context=int(said)) if said.isdigit() and 0 < len(said) < 9 and int(said) else _NO_TERMS
 
 
-async def _queue(settings: Settings, takes: Takes) -> tuple[Store, Launcher | None]:
+async def _queue(settings: Settings, takes: Takes) -> tuple[Store, Launcher | None] | None:
     """The jobs of `DOMICILE_REDIS_URL`, which workers run. Raises `QueueUnreachable`."""
+    if not settings.redis_url:
+        return None
     from domicile.jobs.redis_store import RedisStore, prefix_of
     from domicile.jobs.rq_launcher import RqLauncher
 
@@ -614,6 +790,8 @@ def _over(recipe: Recipe, base: str, under: Recipe | None) -> Recipe:
     """What a derived model adds, over what the one it comes from adds already."""
     if under is None:
         return replace(recipe, base=base)
+    from domicile.dialects.modelfile import Recipe
+
     return Recipe(
         under.base if under.adapters == () else base,
         {**under.parameters, **recipe.parameters},

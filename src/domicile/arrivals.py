@@ -15,29 +15,44 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from domicile.config import Settings
-from domicile.download import PARTIAL, Limiter, Partial, check_room, fetch, forget, needed, partials
-from domicile.egress import Egress, about, offline
 from domicile.errors import BadField, DomicileError, OutsideRoots, PartialNotFound, StillBusy
-from domicile.jobs import Jobs, Limits, Progress
 from domicile.library import Library, free_bytes
-from domicile.sources import Sources, choose, elsewhere
 from domicile.types import Installed, Job, ModelRef
-from domicile.updates import Updates
 
 if TYPE_CHECKING:
     from domicile.custom import Customs
+    from domicile.download import Limiter, Partial
+    from domicile.egress import Egress
+    from domicile.jobs import Jobs, Limits, Progress
+    from domicile.sources import Sources
+    from domicile.updates import Updates
 
 
 class Arrivals(ABC):
     """What `House` does so that models come. The rooms are its own."""
 
     settings: Settings
-    egress: Egress
     library: Library
-    jobs: Jobs
-    sources: Sources
-    updates: Updates
-    _limiter: Limiter
+
+    @property
+    @abstractmethod
+    def egress(self) -> Egress: ...
+
+    @property
+    @abstractmethod
+    def jobs(self) -> Jobs: ...
+
+    @property
+    @abstractmethod
+    def sources(self) -> Sources: ...
+
+    @property
+    @abstractmethod
+    def updates(self) -> Updates: ...
+
+    @property
+    @abstractmethod
+    def _limiter(self) -> Limiter: ...
 
     @property
     @abstractmethod
@@ -63,6 +78,8 @@ class Arrivals(ABC):
         call it, `folder` where its files go when that is not our store (within DOMICILE_DOWNLOAD_ROOTS). `limit` in
         bytes a second, `hours` as `config.hours` reads them; not `stay`: nobody here will wait for it.
         """
+        from domicile.sources import elsewhere
+
         ref = ModelRef.parse(text)
         if ref.kind == "house":
             with contextlib.suppress(DomicileError):
@@ -118,11 +135,16 @@ class Arrivals(ABC):
         return place.resolve()
 
     async def _pull(self, arguments: Mapping[str, Any], progress: Progress) -> Mapping[str, object]:
+        from domicile.egress import about, offline
+
         shut = offline() if arguments.get("offline") else contextlib.nullcontext()
         with about("download", model=arguments["model"]), shut:
             return await self._fetch(arguments, progress)
 
     async def _fetch(self, arguments: Mapping[str, Any], progress: Progress) -> Mapping[str, object]:
+        from domicile.download import check_room, fetch, needed
+        from domicile.sources import choose
+
         ref, name = ModelRef.parse(arguments["model"]), arguments.get("name")
         folder = Path(arguments["folder"]) if arguments.get("folder") else None
         progress.step("resolve")
@@ -166,6 +188,8 @@ class Arrivals(ABC):
 
     def _limiter_of(self, progress: Progress) -> Limiter:
         """The speed limit of one job, below the one of all, which a person may change while it runs."""
+        from domicile.download import Limiter
+
         limiter = Limiter(parent=self._limiter)
 
         def hear(limits: Limits) -> None:
@@ -176,6 +200,8 @@ class Arrivals(ABC):
 
     def partials(self) -> list[Partial]:
         """What downloads that were stopped or cut have left: to go on with, or to forget."""
+        from domicile.download import partials
+
         return partials(self.settings.models)
 
     def partial_name(self, partial: Partial) -> str:
@@ -185,6 +211,8 @@ class Arrivals(ABC):
     async def forget_partial(self, name: str) -> tuple[str, int]:
         """Delete what a download left. Returns its name, and the bytes freed. Raises `PartialNotFound`, and
         `StillBusy` while a job works on it."""
+        from domicile.download import PARTIAL, forget
+
         said = name.removesuffix(PARTIAL)
         found = next((p for p in self.partials() if self.partial_name(p) == said), None)
         if found is None:

@@ -59,8 +59,8 @@ ELSEWHERE = frozenset({"/v1/chat/completions", "/v1/completions"})
 """Routes that may be answered by another model. (Embeddings of another model would be no answer at all, so they go
 only to a target that has this very model by name.)"""
 
-OURS = frozenset({"strategy", "keep_alive", "context"})
-"""Fields of a body that are meant for this house."""
+OURS = frozenset({"strategy", "keep_alive", "context", "return_progress"})
+"""Fields of a body that are meant for this house, or for its own engine."""
 REST_S = 15.0
 """A target that did not answer is asked last for this long."""
 _HOME_MIDWAY = 500
@@ -128,7 +128,7 @@ class Away:
         why: DomicileError | None = None
         async with AsyncExitStack() as elsewhere:
             if strategy == "away":
-                await self._check_name(ask.model)
+                await self.check_name(ask.model)
                 yield await self._elsewhere(elsewhere, ask, None)
                 return
             if strategy == "home" or self._egress.offline or not self._candidates(ask):
@@ -215,7 +215,7 @@ class Away:
         health = self._health.get(name)
         return health is not None and not health.well and time.time() - health.at < REST_S
 
-    async def _check_name(self, name: str) -> None:
+    async def check_name(self, name: str) -> None:
         """A name is known when it is a model's of this house, or when a consented target was told it."""
         try:
             await self._known(name)

@@ -8,19 +8,18 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-import httpx2
+from urllib.parse import urlsplit
 
 from domicile import __version__
 from domicile.config import Settings
-from domicile.engines import Awake
 from domicile.errors import DomicileError
 from domicile.library import Library, free_bytes
-from domicile.sources.hub import Hub
 from domicile.types import Installed
 
 if TYPE_CHECKING:
     from domicile.advice import Adviser
+    from domicile.engines import Awake
+    from domicile.sources.hub import Hub
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,10 @@ class Checkup(ABC):
 
     settings: Settings
     library: Library
-    hub: Hub
+
+    @property
+    @abstractmethod
+    def hub(self) -> Hub: ...
 
     @property
     @abstractmethod
@@ -81,7 +83,7 @@ class Checkup(ABC):
             return Check("engine", False, {"engine": "llama"}, error)
 
     async def _doctor_hub(self) -> Check:
-        host = httpx2.URL(self.settings.hub).host
+        host = urlsplit(self.settings.hub).hostname
         try:
             await self.hub.reach()
         except DomicileError as error:

@@ -18,6 +18,7 @@ import click
 from domicile import __version__, i18n
 from domicile.commands import (
     away,
+    chats,
     custom,
     discover,
     engines,
@@ -36,7 +37,7 @@ from domicile.grammar import COMMANDS, Desk, Work, argument, command, explain
 from domicile.output import Output
 
 INTERRUPTED = 130
-ORDER = (talking, models, jobs, origins, custom, sharing, search, discover, engines, away, kept, house)
+ORDER = (talking, chats, models, jobs, origins, custom, sharing, search, discover, engines, away, kept, house)
 """The rooms of the command line, in the order of its help."""
 
 

@@ -206,6 +206,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("context", "DOMICILE_CONTEXT", 8192, _count),
     Setting("context_overflow", "DOMICILE_CONTEXT_OVERFLOW", "refuse", _overflow),
     Setting("conversation_cache", "DOMICILE_CONVERSATION_CACHE", 4 * 2**30, byte_count),
+    Setting("attachments", "DOMICILE_ATTACHMENTS", 4 * 2**30, byte_count),
     Setting("slots", "DOMICILE_SLOTS", 0, _count),
     Setting("threads", "DOMICILE_THREADS", 0, _count),
     Setting("engine_memory", "DOMICILE_ENGINE_MEMORY", 0, byte_count),
@@ -258,6 +259,7 @@ class Settings:
     context: int
     context_overflow: str
     conversation_cache: int
+    attachments: int
     slots: int
     threads: int
     engine_memory: int
@@ -309,6 +311,16 @@ class Settings:
     def conversations(self) -> Path:
         """States of conversations: what models have read, so that going on does not read it again."""
         return self.home / "conversations"
+
+    @property
+    def chats(self) -> Path:
+        """What people and models said to each other, for the owner of the house alone (0600)."""
+        return self.home / "chats.db"
+
+    @property
+    def attachments_folder(self) -> Path:
+        """The files beside conversations, by their sha256."""
+        return self.home / "attachments"
 
     @property
     def database(self) -> Path:

@@ -192,14 +192,21 @@ _TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE
 
 
 class Database:
-    """A connection and its transactions. Used from one thread: the event loop's."""
+    """A connection and its transactions. Used from one thread: the event loop's.
 
-    def __init__(self, path: Path) -> None:
+    `steps` build its tables (the house's MIGRATIONS unless others are given). `private`: a new file is for its owner
+    alone (SQLite gives its mode to those beside it).
+    """
+
+    def __init__(self, path: Path, steps: tuple[str, ...] | None = None, *, private: bool = False) -> None:
+        self._steps = MIGRATIONS if steps is None else steps
+        self._name = path.name
         self.set_aside: Path | None = None
         self.new = False
         """It was not there, or was empty: models in our folder may wait to be entered again."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            self._private = private
             with FileLock(path.with_name(path.name + ".lock"), timeout=BUSY_S):
                 self._connection = self._open_or_start_again(path)
         except sqlite3.DatabaseError as trouble:
@@ -209,6 +216,15 @@ class Database:
         except (OSError, NotImplementedError) as trouble:  # the second: a file system without locks
             problem = getattr(trouble, "strerror", None) or str(trouble)
             raise HomeNotWritable(path=str(path.parent), problem=problem) from trouble
+
+    @classmethod
+    def in_memory(cls, steps: tuple[str, ...]) -> Database:
+        """One that no disk ever sees, and that is gone when it is closed."""
+        made = cls.__new__(cls)
+        made._steps, made._name, made.set_aside, made.new = steps, ":memory:", None, True
+        made._connection = _connected(":memory:")
+        made._build(made._connection)
+        return made
 
     def _open_or_start_again(self, path: Path) -> sqlite3.Connection:
         try:
@@ -220,37 +236,42 @@ class Database:
             return self._open(path)
 
     def _open(self, path: Path) -> sqlite3.Connection:
-        connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+        if self._private:
+            path.touch(mode=0o600)
+        connection = _connected(path)
         try:
-            connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
-            connection.execute("PRAGMA foreign_keys=ON")
             if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
                 raise sqlite3.DatabaseError("quick_check failed")
             done = connection.execute("PRAGMA user_version").fetchone()[0]
-            if done > len(MIGRATIONS):
+            if done > len(self._steps):
                 if done > _NO_FUTURE or not connection.execute(_TABLES).fetchall():
                     raise sqlite3.DatabaseError("a number of steps that nobody wrote")
-                raise NewerDatabase(path=str(path), found=done, known=len(MIGRATIONS))
+                raise NewerDatabase(path=str(path), found=done, known=len(self._steps))
             if done == 0 and connection.execute(_TABLES).fetchall():
                 raise sqlite3.DatabaseError("tables of somebody else, or steps forgotten")
-            if done < len(MIGRATIONS):
-                connection.execute("BEGIN IMMEDIATE")
-                done = connection.execute("PRAGMA user_version").fetchone()[0]
-                for step in MIGRATIONS[done:]:
-                    for statement in step.split(";"):
-                        if statement.strip():
-                            connection.execute(statement)
-                connection.execute(f"PRAGMA user_version={len(MIGRATIONS)}")
-                connection.execute("COMMIT")
-                self.new = done == 0
-            if _schema(connection) != _expected(MIGRATIONS):
+            self._build(connection)
+            self.new = done == 0
+            if _schema(connection) != _expected(self._steps):
                 raise sqlite3.DatabaseError("tables are missing or altered")
         except BaseException:
             connection.close()
             raise
         return connection
+
+    def _build(self, connection: sqlite3.Connection) -> None:
+        """Make the steps that are missing, in one transaction."""
+        if connection.execute("PRAGMA user_version").fetchone()[0] == len(self._steps):
+            return
+        connection.execute("BEGIN IMMEDIATE")
+        done = connection.execute("PRAGMA user_version").fetchone()[0]
+        for step in self._steps[done:]:
+            for statement in step.split(";"):
+                if statement.strip():
+                    connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={len(self._steps)}")
+        connection.execute("COMMIT")
 
     @staticmethod
     def _put_aside(path: Path) -> Path:
@@ -266,6 +287,10 @@ class Database:
     def read(self, sql: str, *values: Any) -> list[sqlite3.Row]:
         return self._connection.execute(sql, values).fetchall()
 
+    def each(self, sql: str, *values: Any) -> Iterator[sqlite3.Row]:
+        """Rows one by one, for whoever may stop before the last."""
+        yield from self._connection.execute(sql, values)
+
     @contextmanager
     def write(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
         """One transaction; when it ends without an error, it is on the disk.
@@ -277,7 +302,7 @@ class Database:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as trouble:
-            raise HomeNotWritable(path="domicile.db", problem=str(trouble)) from trouble
+            raise HomeNotWritable(path=self._name, problem=str(trouble)) from trouble
         try:
             yield self._connection
         except BaseException:
@@ -287,7 +312,7 @@ class Database:
             self._connection.execute("COMMIT")
         except sqlite3.OperationalError as trouble:
             self._connection.execute("ROLLBACK")
-            raise HomeNotWritable(path="domicile.db", problem=str(trouble)) from trouble
+            raise HomeNotWritable(path=self._name, problem=str(trouble)) from trouble
 
     def kept(self, key: str) -> str | None:
         rows = self.read("SELECT value FROM kept WHERE key = ?", key)
@@ -302,6 +327,13 @@ class Database:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _connected(path: Path | str) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+    connection.row_factory = sqlite3.Row
+    connection.execute("PRAGMA foreign_keys=ON")
+    return connection
 
 
 def _schema(connection: sqlite3.Connection) -> Mapping[str, Sequence[str]]:

@@ -9,12 +9,15 @@ An error knows its code, its HTTP status, the exit status of the command line an
     │   ├── BadJSON  BadField  BadName  MissingField
     │   ├── ContextTooLong             the prompt does not fit the context (both numbers)
     │   ├── ModelCannot                this model has no tools, no images ... (reason)
+    │   ├── BadImage                   an image that is none, too large, or not in the request itself (reason)
     │   ├── WrongDigest                what came has another sha256, or that is none
     │   ├── GrammarTooLarge            a grammar or schema beyond the bounds that keep the engine safe
+    │   ├── AttachmentRefused     415  a file that no model here could be given (reason)
     │   └── BodyTooLarge          413
     ├── NotFound                  404
     │   ├── ModelNotFound  JobNotFound  RouteNotFound  NoLog  CardNotFound  PartialNotFound
     │   ├── TargetNotFound  ResponseNotFound  BlobNotFound
+    │   ├── ChatNotFound  MessageNotFound  AttachmentNotFound  FolderNotFound  PresetNotFound
     │   ├── RepositoryNotFound  RevisionNotFound  FileNotOnHub  NoSuchVariant  NothingToRun
     │   ├── ExtraNotFound              no extra of that name
     │   ├── NotAdoptable  NotInOllama  NoSuchAlias
@@ -49,6 +52,7 @@ An error knows its code, its HTTP status, the exit status of the command line an
     │   └── RunsCode                   a format that can run a program when it is opened: never opened
     ├── DiskTrouble               507
     │   ├── NoRoom
+    │   ├── AttachmentsFull            the files beside conversations have no more room
     │   └── HomeNotWritable       500
     ├── EngineTrouble             500
     │   ├── EngineMissing         501
@@ -69,6 +73,7 @@ An error knows its code, its HTTP status, the exit status of the command line an
         ├── MethodRefused         405
         ├── SlowRequest           408
         ├── StillBusy             409
+        ├── AnswerUnderWay        409  a message that is being written cannot be changed or gone on from
         ├── QueueFull             429  too many wait already
         ├── WaitedTooLong         503  no turn came in time
         ├── AnswerTooLong         504  an answer went on for longer than any may
@@ -139,7 +144,14 @@ class GrammarTooLarge(BadInput): ...
 class ModelCannot(BadInput): ...
 
 
+class BadImage(BadInput): ...
+
+
 class WrongDigest(BadInput): ...
+
+
+class AttachmentRefused(BadInput):
+    status = 415
 
 
 class BodyTooLarge(BadInput):
@@ -167,6 +179,21 @@ class ResponseNotFound(NotFound): ...
 
 
 class BlobNotFound(NotFound): ...
+
+
+class ChatNotFound(NotFound): ...
+
+
+class MessageNotFound(NotFound): ...
+
+
+class AttachmentNotFound(NotFound): ...
+
+
+class FolderNotFound(NotFound): ...
+
+
+class PresetNotFound(NotFound): ...
 
 
 class NoLog(NotFound): ...
@@ -327,6 +354,9 @@ class DiskTrouble(DomicileError):
 class NoRoom(DiskTrouble): ...
 
 
+class AttachmentsFull(DiskTrouble): ...
+
+
 class HomeNotWritable(DiskTrouble):
     status = 500
 
@@ -411,6 +441,10 @@ class SlowRequest(HouseTrouble):
 
 
 class StillBusy(HouseTrouble):
+    status = 409
+
+
+class AnswerUnderWay(HouseTrouble):
     status = 409
 
 

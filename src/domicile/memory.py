@@ -290,6 +290,48 @@ def first_checkpoints(w: Widths, ask: Ask) -> int:
     return kept
 
 
+# -- eyes --
+
+PROJECTOR_BYTES = 5 * MIB
+"""What the engine takes for images besides the projector's weights and its graph."""
+_GROWING = (
+    "qwen2vl",
+    "qwen2.5vl",
+    "qwen3vl",
+    "pixtral",
+    "kimi",
+    "lfm2",
+    "dots",
+    "paddle",
+    "hunyuan",
+    "glm4v",
+    "gemma4",
+)
+_MANY_PATCHES = 4096
+"""Patches of an image for the projectors that take more of them for a larger image: about 900 by 900 pixels. Such a
+projector may take several times as many for a larger one; the memory for that is given back after each image."""
+
+
+def projector_bytes(facts: Facts) -> int | None:
+    """What a projector adds to its model: weights, and what its graph keeps alive for one image. None where its header
+    does not say. Fitted to the engine's resident memory on five sizes (bench/RESULTS.md)."""
+    if facts.weights_bytes is None:
+        return None
+    patch, side = _extra(facts, "vision.patch_size"), _extra(facts, "vision.image_size")
+    patches = (side // patch) ** 2 if patch else 0
+    kind = str(facts.extra.get("vision.projector_type", facts.extra.get("projector_type", "")))
+    if kind.startswith(_GROWING):
+        patches = max(patches, _MANY_PATCHES)
+    wide = _extra(facts, "vision.feed_forward_length") + 7 * _extra(facts, "vision.embedding_length")
+    work = patches * (4 * wide + 8 * _extra(facts, "vision.projection_dim"))
+    return facts.weights_bytes + PROJECTOR_BYTES + min(work, SANE)
+
+
+def sees(projector: Facts) -> bool:
+    """Are these eyes (and not ears alone)?"""
+    return projector.extra.get("has_vision_encoder") is True
+
+
 # -- where it goes -------------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from domicile.types import Format, RemoteFile, Role, Variant
@@ -190,10 +190,36 @@ def _role(stem: str) -> Role:
     return next((role for role, said in _ROLES if said.search(name)), "model")
 
 
+_EYES = re.compile(
+    r"^(?:mmproj|mm-?projector|projector)[-_.]*|[-_.]+(?:mmproj|mm-?projector|projector)$", re.IGNORECASE
+)
+
+
+def likeness(stem: str, projector: str) -> int:
+    """How many letters at its start a model's stem shares with the name of a projector's file; 0 for a projector that
+    names no model (`mmproj-F16.gguf`), or another one's."""
+    own = _EYES.sub("", read(projector).stem).lower()
+    wanted = stem.lower()
+    same = next((n for n, (a, b) in enumerate(zip(own, wanted, strict=False)) if a != b), min(len(own), len(wanted)))
+    return same if same >= len(own) - 1 or same == len(wanted) else 0
+
+
+def projector_in(paths: Iterable[str]) -> str | None:
+    """The first of these files that is a projector, by its name."""
+    return next((p for p in paths if p.lower().endswith(".gguf") and read(p).role == "projector"), None)
+
+
 # --- what can be downloaded as one thing ---
 
+_STEP = re.compile(r"^\d+_[A-Za-z]{1,40}/(?:config\.json|model\.safetensors)$")
+"""What sentence-transformers does after the model itself: `1_Pooling/config.json`, `2_Dense/model.safetensors`."""
 _COMPANIONS = (".json", ".txt", ".model", ".jinja", ".tiktoken")
 """Small files a folder-shaped model needs beside its weights: configuration, tokenizer, template."""
+
+
+def is_step(path: str) -> bool:
+    """Is this a file of one of sentence-transformers' steps after the model?"""
+    return _STEP.search(path) is not None
 
 
 def variants(files: Sequence[RemoteFile]) -> tuple[Variant, ...]:
@@ -211,12 +237,16 @@ def variants(files: Sequence[RemoteFile]) -> tuple[Variant, ...]:
     if "mlc-chat-config.json" in names:
         return (*found, _mlc(files))
     companions = tuple(f for f in files if f.path.endswith(_COMPANIONS))
+    steps = tuple(f for f in files if _STEP.search(f.path)) if "modules.json" in names else ()
     for wanted, form in _WEIGHTS:
-        weights = [f for f in files if wanted.search(f.path)]
+        weights = [f for f in files if wanted.search(f.path) and f not in steps]
         if form == "whisper" and not any(PurePosixPath(n).name.startswith("vocabulary.") for n in names):
             weights = [f for f in weights if not f.path.endswith("model.bin")]
         beside = () if form == "gguf" else companions
-        found += [_with(variant, beside) for variant in _grouped(weights, form, files)]
+        made = [_with(variant, beside) for variant in _grouped(weights, form, files)]
+        if form == "safetensors" and steps:
+            made = [replace(v, files=(*v.files, *(s for s in steps if s not in v.files))) for v in made]
+        found += made
     return _unique(found)
 
 

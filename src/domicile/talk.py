@@ -1,6 +1,6 @@
 """A conversation in a terminal: questions typed, answers as they come, Ctrl-C for the answer and not for the session.
 
-Knows the terminal and the client; the house keeps nothing of it.
+Knows the terminal and the client; the house keeps nothing of it unless it is asked to (`save`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,14 @@ class Talk:
     """One conversation with one model."""
 
     def __init__(
-        self, client: Client, output: Output, model: str, system: str | None, options: Mapping[str, Any]
+        self,
+        client: Client,
+        output: Output,
+        model: str,
+        system: str | None,
+        options: Mapping[str, Any],
+        *,
+        save: bool = False,
     ) -> None:
         self._client = client
         self._output = output
@@ -32,9 +39,13 @@ class Talk:
         self._options = options
         self._messages: list[Message] = []
         self._served_by = "home"
+        self._save = save
+        self._chat: str | None = None
+        """Where this conversation is kept."""
         self._clear()
 
     def _clear(self) -> None:
+        self._chat = None
         self._messages = [{"role": "system", "content": self._system}] if self._system else []
 
     async def once(self, prompt: str) -> None:
@@ -54,7 +65,8 @@ class Talk:
                 }
             )
         else:
-            await self._answer()
+            text = await self._answer()
+        await self._keep(prompt, text)
 
     async def session(self, history: Path) -> None:
         """Ask and answer until `/bye`, Ctrl-D, or Ctrl-C at an empty prompt."""
@@ -90,6 +102,19 @@ class Talk:
             self._output.error(error.message, error.hint)
             return
         self._messages.append({"role": "assistant", "content": text})
+        await self._keep(said, text)
+
+    async def _keep(self, said: str, answered: str) -> None:
+        """Add a question and its answer to the conversation that is kept, if it shall be."""
+        if not self._save:
+            return
+        if self._chat is None:
+            made = await self._client.post("/domicile/chats", {"model": self._model, "system": self._system})
+            self._chat = made["id"]
+            self._output.tell(self._output.say("chats.saved", id=self._chat))
+        answer = {"role": "assistant", "text": answered, "model": self._model}
+        body = {"messages": [{"role": "user", "text": said}, answer]}
+        await self._client.post(f"/domicile/chats/{self._chat}/messages", body)
 
     async def _answer(self) -> str:
         """Write the answer as it comes; what there is of it when Ctrl-C stops it."""

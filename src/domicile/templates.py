@@ -133,7 +133,7 @@ class Templates:
 
     async def chosen(self, launch: Launch) -> Launch:
         """The launch, with a built-in template where the file's own is refused."""
-        if launch.template is not None or launch.model.format != "gguf":
+        if launch.template is not None or launch.model.format not in {"gguf", "safetensors"}:
             return launch
         try:
             found = await self.of(launch.model)

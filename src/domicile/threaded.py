@@ -13,7 +13,9 @@ import contextlib
 import contextvars
 import copy
 import secrets
+import socket
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -28,6 +30,9 @@ from domicile.errors import Offline
 from domicile.ledger import Entry
 
 T = TypeVar("T")
+GATHER = 2**17
+"""Bytes of a body that are read together, where they come within `_GATHER_S`: each reading passes six layers."""
+_GATHER_S = 0.25
 _TELL_EVERY_S = 0.5
 _WAIT_S = 10.0
 
@@ -253,6 +258,10 @@ class _Counted(httpcore2.NetworkStream):
     def __init__(self, inner: httpcore2.NetworkStream, connection: str, address: str) -> None:
         self._inner, self._connection, self._address = inner, connection, address
         self._count: Count | None = None
+        self._due = 0
+        held = inner.get_extra_info("socket")
+        self._plain = held if type(held) is socket.socket and sys.platform == "linux" else None
+        self._low = 1
 
     def _now(self) -> Count | None:
         asking = _NOW.get()
@@ -261,12 +270,50 @@ class _Counted(httpcore2.NetworkStream):
             self._count = asking
         return self._count
 
+    def expect(self, due: int) -> None:
+        """So many bytes of a body are still to come, and may be read in larger pieces than are asked for."""
+        self._due = due
+
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         count = self._now()
-        came = self._inner.read(max_bytes, timeout)
+        if self._due > max_bytes:
+            came = self._gathered(max(max_bytes, min(self._due, GATHER)), timeout)
+        else:
+            self._wakes_at(1)
+            came = self._inner.read(max_bytes, timeout)
+        self._due = max(0, self._due - len(came))
         if count is not None:
             count.carried(down=len(came))
         return came
+
+    def _gathered(self, most: int, timeout: float | None) -> bytes:
+        """What comes within a moment, in one piece. The system is asked to wake us only when enough is there (Linux;
+        an encrypted connection, whose bytes are not what the system counts, is read on until then)."""
+        patience = _GATHER_S if timeout is None else min(_GATHER_S, timeout)
+        if self._wakes_at(most):
+            with contextlib.suppress(httpcore2.ReadTimeout):
+                return self._inner.read(most, patience)
+            self._wakes_at(1)
+            return self._inner.read(most, timeout)
+        parts = [self._inner.read(most, timeout)]
+        got, until = len(parts[0]), time.monotonic() + patience
+        while parts[-1] and got < most and (left := until - time.monotonic()) > 0:
+            try:
+                parts.append(self._inner.read(most - got, left))
+            except (httpcore2.NetworkError, httpcore2.TimeoutException):  # a fault is met again by the next reading
+                break
+            got += len(parts[-1])
+        return b"".join(parts)
+
+    def _wakes_at(self, count: int) -> bool:
+        """From now on a wait for bytes ends when so many are there; False where the system cannot be told."""
+        if self._low != count and self._plain is not None:
+            try:
+                self._plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
+            except OSError:
+                self._plain = None
+            self._low = count
+        return self._plain is not None
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         count = self._now()
@@ -283,4 +330,4 @@ class _Counted(httpcore2.NetworkStream):
         return _Counted(self._inner.start_tls(ssl_context, server_hostname, timeout), self._connection, self._address)
 
     def get_extra_info(self, info: str) -> Any:
-        return self._inner.get_extra_info(info)
+        return self.expect if info == "expect" else self._inner.get_extra_info(info)

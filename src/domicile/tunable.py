@@ -73,6 +73,7 @@ TUNABLE: Mapping[str, tuple[Callable[[object], Any], str | tuple[int, int]]] = {
     "batch": (_whole(16, 8192), (16, 8192)),
     "flash_attention": (_switch, "on, off"),
     "mmap": (_switch, "on, off"),
+    "projector": (_switch, "on, off"),
     "low_memory": (_switch, "on, off"),
     "overflow": (_one_of("refuse", "trim"), "refuse, trim"),
     "cache": (byte_count, "0, 512MiB"),

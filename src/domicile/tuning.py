@@ -19,6 +19,9 @@ from domicile.tunable import TUNABLE
 from domicile.types import Death, Facts, FitReport, Hardware, Plan, Reason, Speculation, Terms
 
 BATCH, SMALL_BATCH = 512, 128
+EMBEDDED_TOKENS = 8192
+"""The longest text that an embedding model reads, as far as its context and memory go."""
+_POOLING_LAST = 3
 _MOST_SLOTS = 4
 _QUANTISED_KV = "q8_0"
 
@@ -92,14 +95,17 @@ def tune(
     terms: Terms,
     *,
     drafts: Sequence[Draft] = (),
+    projector: tuple[Path, int] | None = None,
 ) -> Tuning:
-    """The settings for one waking. `own` are the model's (`read`); `drafts` can guess for it, the best first."""
+    """The settings for one waking. `own` are the model's (`read`); `drafts` can guess for it, the best first;
+    `projector` is the file of its eyes, and the bytes that takes."""
+    eyes_bytes = projector[1] if projector else 0
     asked, by_context, why_context = _context(facts, usual, own, terms)
     wish = _Try(
         context=asked,
         slots=own.get("slots") or usual.slots or 1,
         kv=own.get("kv") or "f16",
-        batch=own.get("batch") or BATCH,
+        batch=own.get("batch") or _batch(facts, asked),
         flash=own.get("flash_attention", True) is not False,
         gpu_layers=own.get("gpu_layers"),
         cache=own.get("cache"),
@@ -110,6 +116,7 @@ def tune(
         return fitting.fit(
             facts, machine, context=one.context, kv_type_k=one.kv, kv_type_v=one.kv, slots=one.slots,
             ubatch=one.batch, flash_attention=one.flash, gpu_layers=one.gpu_layers, cache_bytes=one.cache,
+            projector_bytes=eyes_bytes,
         )  # fmt: skip
 
     if terms.careful is not None:
@@ -128,6 +135,7 @@ def tune(
         mmap=bool(own.get("mmap")) and terms.careful is None,
         speculation=speculation,
         draft=str(draft.path) if draft else None,
+        projector=str(projector[0]) if projector else None,
         tensor_split=tuple(own["split"]) if own.get("split") and report.gpu_layers else plan.tensor_split,
     )
     made = _Made(chosen, plan, threads, report, draft)
@@ -149,6 +157,16 @@ def tune(
     why["overflow"] = Reason("tune.trim" if way == "trim" else "tune.refuse", {})
     choices = _explained(made, why, by, usual)
     return Tuning(plan, threads, report, choices, note, draft, None if keep is None else math.inf if keep < 0 else keep)
+
+
+def _in_one_batch(facts: Facts) -> bool:
+    """Is a text read in one batch, or not at all? Vectors are, but where the last token alone tells
+    (llama.cpp server, `server_slot::can_split`)."""
+    return facts.task in {"feature-extraction", "text-ranking"} and facts.extra.get("pooling_type") != _POOLING_LAST
+
+
+def _batch(facts: Facts, context: int) -> int:
+    return max(BATCH, min(context, EMBEDDED_TOKENS)) if _in_one_batch(facts) else BATCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +192,7 @@ def _deciders(own: Mapping[str, Any], usual: Usual, context: By) -> dict[str, By
 
 def _explained(made: _Made, why: Mapping[str, Reason], by: Mapping[str, By], usual: Usual) -> dict[str, Choice]:
     chosen, plan, room = made.chosen, made.plan, {"room": made.report.available_bytes}
-    small = chosen.batch < BATCH
+    small, whole = chosen.batch < BATCH, chosen.batch > BATCH and by["batch"] == "house"
     values: dict[str, tuple[Any, Reason]] = {
         "context": (made.report.context, why["context"]),
         "slots": (chosen.slots, why["slots"]),
@@ -185,9 +203,13 @@ def _explained(made: _Made, why: Mapping[str, Reason], by: Mapping[str, By], usu
             made.threads,
             Reason("tune.threads" if made.threads == usual.threads_for else "tune.asked", {"n": made.threads}),
         ),
-        "batch": (chosen.batch, Reason("tune.batch_small" if small else "tune.batch", {})),
+        "batch": (
+            chosen.batch,
+            Reason("tune.batch_small" if small else "tune.batch_whole" if whole else "tune.batch", {}),
+        ),
         "flash_attention": (chosen.flash, Reason("tune.flash" if chosen.flash else "tune.no_flash", {})),
         "mmap": (plan.mmap, Reason("tune.mmap" if plan.mmap else "tune.no_mmap", {})),
+        "projector": (plan.projector is not None, _why_eyes(plan, made.report, by)),
         "low_memory": (small, Reason("tune.low_memory" if small else "tune.enough_memory", room)),
         "overflow": ("trim" if why["overflow"].key == "tune.trim" else "refuse", why["overflow"]),
         "cache": (plan.cache_ram_bytes, Reason("tune.cache", {"size": plan.cache_ram_bytes})),
@@ -220,7 +242,7 @@ def _safer(wish: _Try, threads: int, died: Death, facts: Facts, layers: int) -> 
             context=max(min(wish.context, fitting.SMALLEST_CONTEXT), wish.context // 2),
             slots=1,
             kv=_quantised(wish, facts),
-            batch=min(wish.batch, SMALL_BATCH),
+            batch=wish.batch // 2 if _in_one_batch(facts) else min(wish.batch, SMALL_BATCH),
             gpu_layers=layers * 3 // 4 if layers else wish.gpu_layers,
             cache=0,
         ), threads
@@ -241,7 +263,7 @@ def _steps(
 ) -> Sequence[_Try]:
     """From the best to the most modest; a person's own settings stay in all of them."""
     kv = wish.kv if "kv" in own or careful == "fault" else _quantised(wish, facts)
-    batch = wish.batch if "batch" in own else min(wish.batch, SMALL_BATCH)
+    batch = wish.batch if "batch" in own or _in_one_batch(facts) else min(wish.batch, SMALL_BATCH)
     cache = wish.cache if "cache" in own else 0
     modest = replace(wish, kv=kv, batch=batch, cache=cache)
     if low is True:
@@ -321,6 +343,12 @@ def _why_kv(chosen: _Try, wish: _Try, own: Mapping[str, Any]) -> Reason:
     if own.get("kv"):
         return Reason("tune.asked", {"n": chosen.kv})
     return Reason("tune.kv" if chosen.kv == wish.kv else "tune.kv_small", {"kv": chosen.kv})
+
+
+def _why_eyes(plan: Plan, report: FitReport, by: Mapping[str, By]) -> Reason:
+    if plan.projector:
+        return Reason("tune.projector", {"size": report.projector_bytes})
+    return Reason("tune.projector_off" if by["projector"] == "you" else "tune.no_projector", {})
 
 
 def _why_layers(report: FitReport, facts: Facts, machine: Hardware) -> Reason:

@@ -753,13 +753,15 @@ class Plan:
     """How many tokens must repeat before a guess, and how many are guessed."""
     draft: str | None = None
     """The file of the small model that guesses ahead."""
+    projector: str | None = None
+    """The file that lets the model see images (mmproj)."""
 
     @property
     def label(self) -> str:
         """Everything in it that decides the memory, in a word: two launches of one label take as much."""
         kind = f"{self.type_k}-{self.type_v}" + ("-flash" if self.flash_attention else "")
         shape = f"{self.n_ctx}/{self.n_parallel}-{self.n_ubatch}-{kind}-gpu{self.gpu_layers}"
-        return f"{shape}-{self.speculation}" + ("-mmap" if self.mmap else "")
+        return f"{shape}-{self.speculation}" + ("-mmap" if self.mmap else "") + ("-eyes" if self.projector else "")
 
     @property
     def context(self) -> int:

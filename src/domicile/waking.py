@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _UNKNOWN = 1 << 60
 _MARGIN_BYTES = 1 << 30
 """What a child may take beyond its need before its allocations fail: a prediction may be wrong, and stacks count."""
+_TORCH_SLOTS = 8
+"""Conversations decoded together by the torch engine, unless a person said how many."""
 _NOTABLE = 1.02
 """A run is kept again when it took this much more than before."""
 
@@ -107,6 +109,8 @@ class Waker:
     async def prepare(self, model: Installed, terms: Terms, room: Bytes) -> Prepared:
         """How to wake a model in this room, and what it takes. Raises what is wrong with its file."""
         tuning, facts, machine = await self.tuning(model, terms, room)
+        if model.format == "safetensors":
+            tuning = _for_torch(tuning)
         need = self._need(model, tuning, machine)
         device = _device(tuning.report, machine)
         self._runs[model.name] = _Run(tuning.report, facts, tuning.plan, device)
@@ -152,6 +156,14 @@ class Waker:
             self._adviser().remember(
                 model, run.facts, run.report, actual, awake.tokens_per_second(), run.plan.label, run.device
             )
+
+
+def _for_torch(tuning: Tuning) -> Tuning:
+    """Several short conversations share the memory of one long context there: more at once cost nothing."""
+    if tuning.choices["slots"].by != "house":
+        return tuning
+    context = tuning.plan.context
+    return replace(tuning, plan=replace(tuning.plan, n_ctx=context * _TORCH_SLOTS, n_parallel=_TORCH_SLOTS))
 
 
 def _with_room(machine: Hardware, room: Bytes) -> Hardware:

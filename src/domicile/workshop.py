@@ -7,30 +7,38 @@ awake. Knows extras by their room and models by the runner; knows no face.
 from __future__ import annotations
 
 import contextlib
-from abc import ABC
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from domicile import engines
 from domicile.config import Settings
-from domicile.egress import Egress, about, offline
 from domicile.errors import Offline
-from domicile.jobs import Jobs, Progress
-from domicile.runner import Runner
 from domicile.types import Job
 
 if TYPE_CHECKING:
+    from domicile.egress import Egress
     from domicile.extras import Extra, Extras, Finding
+    from domicile.jobs import Jobs, Progress
+    from domicile.runner import Runner
 
 
 class Workshop(ABC):
     """What `House` does about engines. The rooms are its own."""
 
     settings: Settings
-    egress: Egress
-    jobs: Jobs
-    runner: Runner
+
+    @property
+    @abstractmethod
+    def egress(self) -> Egress: ...
+
+    @property
+    @abstractmethod
+    def jobs(self) -> Jobs: ...
+
+    @property
+    @abstractmethod
+    def runner(self) -> Runner: ...
 
     @cached_property
     def extras(self) -> Extras:
@@ -41,6 +49,8 @@ class Workshop(ABC):
 
     def engines(self) -> list[dict[str, Any]]:
         """Every extra, with the engines that need it and what they run."""
+        from domicile import engines
+
         shown = []
         for extra in self.extras.list():
             rows = [row for row in engines.ROWS if row.extra == extra.name]
@@ -63,6 +73,8 @@ class Workshop(ABC):
         return await self.jobs.start("engine", f"engine {extra.name}", arguments)
 
     async def _add_engine(self, arguments: Mapping[str, Any], progress: Progress) -> Mapping[str, object]:
+        from domicile.egress import about, offline
+
         shut = offline() if arguments.get("offline") else contextlib.nullcontext()
         with about("engine"), shut:
             extra = self.extras.get(arguments["extra"])
@@ -79,6 +91,8 @@ class Workshop(ABC):
 
     async def _rest(self, extra: Extra) -> None:
         """Put the models of an extra's engines to sleep. Raises `StillBusy`."""
+        from domicile import engines
+
         names = {row.name for row in engines.ROWS if row.extra == extra.name}
         for presence in self.runner.ps():
             if presence.engine in names:

@@ -134,12 +134,20 @@ def caller(path: Path) -> Path:
         writer.add_tensor(f"blk.0.{name}.weight", np.zeros((width, width), np.float32))
     for name, shape in (("ffn_gate", (32, width)), ("ffn_up", (32, width)), ("ffn_down", (width, 32))):
         writer.add_tensor(f"blk.0.{name}.weight", np.zeros(shape, np.float32))
-    _finish(writer)
+    finish(writer)
     return path
 
 
-def encoder(path: Path, *, n_embd: int = 64, n_layer: int = 2, context: int = 128) -> Path:
-    """A BERT of random weights: vectors of `n_embd` numbers, texts of at most `context` tokens."""
+def encoder(
+    path: Path,
+    *,
+    n_embd: int = 64,
+    n_layer: int = 2,
+    context: int = 128,
+    pooling: gguf.PoolingType = gguf.PoolingType.MEAN,
+) -> Path:
+    """A BERT of random weights: vectors of `n_embd` numbers, texts of at most `context` tokens. With the pooling `RANK`
+    it is a reranker: one score for a question and a text."""
     letters = [*string.ascii_lowercase, *string.digits]
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"▁{c}" for c in letters), *letters]
     writer = gguf.GGUFWriter(path, "bert")
@@ -151,7 +159,7 @@ def encoder(path: Path, *, n_embd: int = 64, n_layer: int = 2, context: int = 12
     writer.add_head_count(4)
     writer.add_layer_norm_eps(1e-12)
     writer.add_causal_attention(False)
-    writer.add_pooling_type(gguf.PoolingType.MEAN)
+    writer.add_pooling_type(pooling)
     writer.add_tokenizer_model("bert")
     writer.add_tokenizer_pre("default")
     writer.add_token_list(tokens)
@@ -180,7 +188,11 @@ def encoder(path: Path, *, n_embd: int = 64, n_layer: int = 2, context: int = 12
             writer.add_tensor(f"blk.{layer}.{part}.bias", np.zeros(out, np.float32))
         norm(f"blk.{layer}.attn_output_norm")
         norm(f"blk.{layer}.layer_output_norm")
-    _finish(writer)
+    if pooling == gguf.PoolingType.RANK:
+        for name, rows in (("cls", n_embd), ("cls.output", 1)):
+            matrix(name, rows, n_embd)
+            writer.add_tensor(f"{name}.bias", np.zeros(rows, np.float32))
+    finish(writer)
     return path
 
 
@@ -196,7 +208,7 @@ def adapter(path: Path) -> Path:
             inside, out = (int(n) for n in tensor.shape)
             for part, shape in (("a", (4, inside)), ("b", (out, 4))):
                 writer.add_tensor(f"{tensor.name}.lora_{part}", random.standard_normal(shape).astype(np.float32))
-    _finish(writer)
+    finish(writer)
     return path
 
 
@@ -207,7 +219,8 @@ def bytes_to_unicode() -> dict[int, str]:
     return {b: chr(b) for b in plain} | {b: chr(256 + n) for n, b in enumerate(others)}
 
 
-def _finish(writer: gguf.GGUFWriter) -> None:
+def finish(writer: gguf.GGUFWriter) -> None:
+    """Write a file out."""
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

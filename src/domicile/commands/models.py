@@ -147,6 +147,8 @@ async def show(desk: Desk, model: str, settings: bool, template: bool, base: str
         "owner": ", ".join(f"{say('owner.' + c['owner'])} ({c['title']})" for c in found["copies"] if not c["missing"]),
         "alias": ", ".join(found["aliases"]),
         "task": found["task"],
+        "can": ", ".join(say(f"can.{one}") for one in found["capabilities"]),
+        "projector": _projector(desk, found["projector"]),
         "revision": found["revision"],
         "licence": found["licence"],
         "file": found["path"],
@@ -165,6 +167,15 @@ async def show(desk: Desk, model: str, settings: bool, template: bool, base: str
     if found["self_test"]:
         lines += ["", say("selftest.head"), *_checks(found["self_test"])]
     desk.output.result(found, *lines)
+
+
+def _projector(desk: Desk, found: Mapping[str, Any] | None) -> str:
+    """The file a model sees by, and what it takes of the memory."""
+    if found is None:
+        return ""
+    lang = desk.output.lang
+    need = desk.output.say("show.projector_need", size=i18n.size(lang, found["need_bytes"]))
+    return f"{found['file']} ({i18n.size(lang, found['size_bytes'])}, {need})"
 
 
 def show_settings(desk: Desk, found: Mapping[str, Any]) -> None:

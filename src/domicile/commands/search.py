@@ -117,6 +117,9 @@ def show_variants(desk: Desk, found: Mapping[str, Any]) -> None:
     if desk.output.as_json:
         return
     desk.output.tell(f"\n{found['reason']['text']}")
+    if found["projector"]:
+        eyes = found["projector"]
+        desk.output.tell(say("variants.projector", file=eyes["file"], size=i18n.size(lang, eyes["size_bytes"])))
     if found["scan"] and found["scan"]["runs_code"]:
         desk.output.tell(say("scan.runs_code", n=len(found["scan"]["runs_code"])))
     facts = [found["licence"], found["scan_text"], say("variants.gated") if found["gated"] else None]

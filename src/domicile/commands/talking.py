@@ -24,6 +24,7 @@ from domicile.types import EMBEDDED, ModelRef
     option("--seed", type=int),
     option("--keep-alive"),
     option("--strategy", type=click.Choice(STRATEGIES)),
+    option("--save", is_flag=True),
 )
 async def run(
     desk: Desk,
@@ -35,6 +36,7 @@ async def run(
     seed: int | None,
     keep_alive: str | None,
     strategy: str | None,
+    save: bool,
 ) -> None:
     from domicile.client import of_model
     from domicile.talk import Talk
@@ -49,7 +51,7 @@ async def run(
         name = await _at_home(desk, house, model, strategy)
         if keep_alive is not None:
             await house.post(of_model(name, "wake"), {"keep_alive": keep_alive})
-        talk = Talk(house, desk.output, name, system, {k: v for k, v in options.items() if v is not None})
+        talk = Talk(house, desk.output, name, system, {k: v for k, v in options.items() if v is not None}, save=save)
         if question:
             await talk.once(question)
         else:

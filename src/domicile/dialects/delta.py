@@ -33,6 +33,8 @@ class Delta:
     logprobs: list[dict[str, Any]] | None = None
     error: Mapping[str, Any] | None = None
     """What the engine says when it breaks off."""
+    progress: Mapping[str, Any] | None = None
+    """llama.cpp's own, where it was asked for: how much of the prompt is read (`total`, `cache`, `processed`)."""
 
 
 def delta_of(chunk: Mapping[str, Any]) -> Delta:
@@ -54,6 +56,7 @@ def delta_of(chunk: Mapping[str, Any]) -> Delta:
         chunk.get("usage"),
         chunk.get("timings"),
         logprobs.get("content") if isinstance(logprobs, dict) else None,
+        progress=chunk.get("prompt_progress"),
     )
 
 

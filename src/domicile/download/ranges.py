@@ -75,13 +75,17 @@ def _chunks(answer: httpx2.Response, may_hurry: bool) -> Iterator[bytes]:
     """
     stream = answer.extensions.get("network_stream")
     left = int(answer.headers.get("Content-Length", "0"))
-    plain = stream is not None and left > _FAST_LEAST and "Transfer-Encoding" not in answer.headers
+    expect = None if stream is None else stream.get_extra_info("expect")
+    plain = stream is not None and "Transfer-Encoding" not in answer.headers
     began, came, told = time.monotonic(), 0, answer.request.extensions.get("timeout", {})
     body = answer.iter_raw()
     for chunk in body:
         yield chunk
         came += len(chunk)
-        if plain and may_hurry and came >= _FAST_LEAST:
+        if may_hurry and plain and expect is not None:
+            expect(left - came)
+            expect = None
+        if plain and may_hurry and came >= _FAST_LEAST and left > _FAST_LEAST:
             if came < (time.monotonic() - began) * _FAST_RATE:
                 plain = False
                 continue

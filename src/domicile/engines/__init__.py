@@ -35,6 +35,8 @@ class Launch:
     """A folder of ours where the engine may write what it has read (`Prompts.save`); None for nowhere."""
     embedding: bool = False
     """Wake it to give vectors (`/v1/embeddings`) instead of words."""
+    ranking: bool = False
+    """Wake it to give scores (`/v1/rerank`), which is a way of `embedding`."""
     adapters: tuple[Path, ...] = ()
     """Low-rank adapters (GGUF) laid over its weights."""
 
@@ -161,7 +163,24 @@ class Row:
     """Memory its libraries take beside the model, measured; added to the ceiling of the child."""
 
 
-ROWS: tuple[Row, ...] = ()
+ROWS: tuple[Row, ...] = (
+    Row(
+        "transformers",
+        "transformers",
+        "transformers_child",
+        frozenset({"safetensors"}),
+        frozenset({"text-generation", "text2text-generation", "image-text-to-text"}),
+        runtime_bytes=2 << 30,
+    ),
+    Row(
+        "encoder",
+        "transformers",
+        "encoder_child",
+        frozenset({"safetensors"}),
+        frozenset({"feature-extraction", "sentence-similarity"}),
+        runtime_bytes=1 << 30,
+    ),
+)
 """Every engine of an extra. One row and one child program make an engine."""
 
 

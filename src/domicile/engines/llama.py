@@ -164,6 +164,7 @@ class _Child:
             "template": self._launch.template,
             "states": str(self._launch.states) if self._launch.states else None,
             "embedding": self._launch.embedding,
+            "ranking": self._launch.ranking,
             "adapters": [str(path) for path in self._launch.adapters],
         }
         assert self._process.stdin is not None

@@ -135,11 +135,16 @@ def _parameters(xllamacpp: Any, asked: dict[str, Any]) -> Any:
     modes = xllamacpp.llama_load_mode  # mapped and repacked, weights count twice: only when asked
     params.load_mode = modes.LLAMA_LOAD_MODE_MMAP if plan["mmap"] else modes.LLAMA_LOAD_MODE_NONE
     _speculate(xllamacpp, params, plan)
+    if plan["projector"]:
+        params.mmproj.path = plan["projector"]
+        params.mmproj_use_gpu = bool(plan["gpu_layers"])
     params.cpuparams.n_threads = asked["threads"]
     params.cpuparams_batch.n_threads = asked["threads"]
     if asked.get("embedding"):
         params.embedding = True
         params.n_batch = plan["n_ubatch"]  # a text is read in one batch, or not at all
+        if asked.get("ranking"):
+            params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_RANK
     if asked.get("adapters"):
         params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(path, 1.0) for path in asked["adapters"]]
     return params

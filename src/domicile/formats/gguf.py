@@ -192,6 +192,9 @@ def _extra(arch: str, values: Mapping[str, Any], totals: _Totals) -> dict[str, i
     for key in ("general.type", "general.size_label"):
         if said := _text(values, key):
             kept[key] = said
+    for key in ("projector_type", "vision.projector_type"):
+        if said := _text(values, f"{arch}.{key}"):
+            kept[key] = said
     if any(f"tokenizer.ggml.{key}_token_id" in values for key in ("fim_pre", "prefix")):
         kept["fim"] = True
     if totals.expert_bytes:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from domicile import formats, stores
+from domicile import formats, names, stores
 from domicile.config import Settings
 from domicile.contents import Contents
 from domicile.egress import Egress
@@ -79,6 +79,8 @@ class Giving:
         told.step("hash")
         told.expect(model.size_bytes)
         digest = await self._contents.digest(model.path, told.came)
+        eyes = _projector(model)
+        seen = (eyes, await self._contents.digest(eyes, told.came)) if eyes else None
         told.settle()
         root = self._root()
         if via != "api" and root is not None:
@@ -87,15 +89,22 @@ class Giving:
             try:
                 told.step("link")
                 how = store.share(model.path, root, digest)
+                if seen is not None:
+                    store.share(seen[0], root, seen[1])
             except store.CannotLink as trouble:
                 if via == "link":
                     raise NotExportable(name=model.name, problem=str(trouble), reason="link") from trouble
             else:
-                store.enter(root, wanted, (digest, model.size_bytes), made, facts)
+                layers = [("model", digest, model.path.stat().st_size)]
+                if seen is not None:
+                    layers.append(("projector", seen[1], seen[0].stat().st_size))
+                store.enter(root, wanted, layers, made, facts)
                 return Given(wanted, how, made.family, digest)
         if via == "link":
             raise NotExportable(name=model.name, problem="OLLAMA_MODELS", reason="link")
-        await self._send(Ollama(self._settings, self._egress), model, wanted, digest, made, told, force=force)
+        await self._send(
+            Ollama(self._settings, self._egress), model, wanted, digest, made, told, force=force, seen=seen
+        )
         return Given(wanted, "api", made.family, digest)
 
     async def _send(
@@ -108,17 +117,20 @@ class Giving:
         told: Told,
         *,
         force: bool,
+        seen: tuple[Path, str] | None,
     ) -> None:
         full = name if ":" in name else f"{name}:latest"
         if not force and any(m["name"] == full for m in await server.models()):
             raise NameTaken(name=name, by="Ollama")
-        if not await server.has_blob(digest):
-            told.step("send")
-            await server.send_blob(digest, model.path, told.came)
-            told.settle()
+        for path, sha256 in [(model.path, digest), *([seen] if seen else [])]:
+            if not await server.has_blob(sha256):
+                told.step("send")
+                await server.send_blob(sha256, path, told.came)
+                told.settle()
         told.step("create")
         file = model.path.name if model.path.suffix == ".gguf" else "model.gguf"
-        body: dict[str, Any] = {"model": name, "files": {file: f"sha256:{digest}"}}
+        files = {file: f"sha256:{digest}"} | ({seen[0].name: f"sha256:{seen[1]}"} if seen else {})
+        body: dict[str, Any] = {"model": name, "files": files}
         said = {
             "template": made.template,
             "system": made.system,
@@ -139,8 +151,9 @@ class Giving:
         """What its header says. Raises `NotExportable` for what Ollama cannot read."""
         if model.format != "gguf":
             raise NotExportable(name=model.name, problem=model.format, reason="format")
-        if len(model.files) != 1:
-            raise NotExportable(name=model.name, problem=str(len(model.files)), reason="shards")
+        weights = [p for p in model.files if p != _projector(model)]
+        if len(weights) != 1:
+            raise NotExportable(name=model.name, problem=str(len(weights)), reason="shards")
         if any(not c.isprintable() for c in str(model.path)):
             raise NotExportable(name=model.name, problem=ascii(str(model.path)), reason="link")
         return await formats.read({model.path.name: formats.LocalBytes(model.path)})
@@ -170,6 +183,12 @@ class Giving:
     def server(self) -> Ollama:
         """The Ollama that the settings name. Raises `OllamaElsewhere`."""
         return Ollama(self._settings, self._egress)
+
+
+def _projector(model: Installed) -> Path | None:
+    """The file that a model of ours sees by."""
+    said = names.projector_in(str(p) for p in model.files)
+    return Path(said) if said else None
 
 
 def check_name(name: str) -> None:

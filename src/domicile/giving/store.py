@@ -11,7 +11,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,11 +84,11 @@ def is_taken(root: Path, name: str, digest: str) -> bool:
     return at.exists() and named != {digest}
 
 
-def enter(root: Path, name: str, weights: tuple[str, int], made: Recipe, facts: Facts | None) -> None:
-    """Write the small blobs and the manifest, in place of the one of that name. Raises `HomeNotWritable`."""
+def enter(root: Path, name: str, weights: Sequence[tuple[str, str, int]], made: Recipe, facts: Facts | None) -> None:
+    """Write the small blobs and the manifest, in place of the one of that name. `weights` are the large blobs: what
+    each is (`model`, `projector`), its digest and its size. Raises `HomeNotWritable`."""
     place = manifest_path(root, name)
-    digest, size = weights
-    layers = [_layer("model", digest, size)]
+    layers = [_layer(*one) for one in weights]
     try:
         for kind, content in _contents(made).items():
             layers.append(_layer(kind, _write_blob(root, content), len(content)))

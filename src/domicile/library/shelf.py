@@ -18,7 +18,7 @@ from typing import Any
 from domicile import records
 from domicile.config import Settings
 from domicile.db import Database
-from domicile.library import rebuild, rows
+from domicile.library import rows
 from domicile.types import EMBEDDED, Copy, Installed
 
 ACTIVE = "active_model"
@@ -110,6 +110,8 @@ class Shelf:
     def rebuild(self) -> int:
         """Enter again everything that the records and the files of our folder say."""
         store = self._settings.models
+        from domicile.library import rebuild
+
         found = list(rebuild.recorded(store))
         taken = {m.name.lower() for m in found} | {EMBEDDED}
         for model in rebuild.by_place(store, {p for m in found for p in m.files}):

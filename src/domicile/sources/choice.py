@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from domicile import names
@@ -11,6 +11,9 @@ from domicile.types import Format, ModelRef, RemoteFile, Repository, Variant
 
 PREFERRED = ("Q4_K_M", "Q4_K_S", "Q5_K_M", "IQ4_XS", "Q4_0", "Q5_K_S", "Q6_K", "Q8_0", "Q3_K_M")
 """Which quantisation `org/repo` alone means, best first: the field's common advice, 4 to 5 bits."""
+
+PROJECTORS = ("F16", "BF16", "Q8_0", "F32")
+"""Which projector comes with a model that has several, best first: full precision where the engine is fast with it."""
 
 FORMATS: tuple[Format, ...] = ("gguf", "mlc", "diffusers", "safetensors", "whisper", "onnx")
 """Which format `org/repo` alone means, when a repository has several."""
@@ -34,9 +37,32 @@ def variants_of(files: tuple[RemoteFile, ...]) -> tuple[Variant, ...]:
     return *gguf, *(replace(v, label=f"{v.format}-{v.label}") if v.label.lower() in taken else v for v in others)
 
 
+def projector_for(variant: Variant, variants: Iterable[Variant]) -> Variant | None:
+    """The projector (`mmproj`) that belongs to a GGUF model among the variants beside it: of its name where several
+    models live together, then the best kind of `PROJECTORS`, then the smallest."""
+    if variant.format != "gguf" or variant.role != "model":
+        return None
+    found = [v for v in variants if v.role == "projector" and v.format == "gguf" and not v.missing]
+    stem = names.read(variant.files[0].path).stem
+
+    def order(one: Variant) -> tuple[int, int, int]:
+        kind = (one.quantisation or "").upper()
+        rank = PROJECTORS.index(kind) if kind in PROJECTORS else len(PROJECTORS)
+        return -names.likeness(stem, one.files[0].path), rank, one.size_bytes
+
+    return min(found, key=order, default=None)
+
+
 def choose(repository: Repository, ref: ModelRef) -> Variant:
-    """The variant a reference means. Raises `NothingToRun`, `RunsCode`, `NoSuchVariant` or `FileNotOnHub` with what
-    there is."""
+    """The variant a reference means, with the projector that lets it see where there is one. Raises `NothingToRun`,
+    `RunsCode`, `NoSuchVariant` or `FileNotOnHub` with what there is."""
+    variant = _chosen(repository, ref)
+    projector = projector_for(variant, repository.variants)
+    return replace(variant, files=(*variant.files, *projector.files)) if projector else variant
+
+
+def _chosen(repository: Repository, ref: ModelRef) -> Variant:
+    """The variant alone. Raises as `choose`."""
     variants = repository.variants
     if not variants:
         if repository.scan is not None and repository.scan.runs_code:

@@ -7,45 +7,68 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Match, Router
 from starlette.routing import Route as StarletteRoute
-from starlette.routing import Router
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from domicile.app import House
-from domicile.web import (
-    anthropic,
-    api,
-    away,
-    choices,
-    custom,
-    discover,
-    engines,
-    generate,
-    huggingface,
-    jobs,
-    kept,
-    library,
-    metrics,
-    neighbour,
-    ollama,
-    ollama_models,
-    openai,
-    origins,
-    pages,
-    progress,
-    responses,
-    search,
-    tuning,
-)
+from domicile.web.counted import Counted
 from domicile.web.guard import Guard, Rules
 from domicile.web.limits import Limits
-from domicile.web.openapi import document
+from domicile.web.page_rooms import ROOMS
+from domicile.web.queries import CHATS, HUGGINGFACE, SEARCH
+from domicile.web.rooms import Later, Room
 from domicile.web.trouble import Troubles
 from domicile.web.wishes import Wishes
+
+if TYPE_CHECKING:
+    from domicile.app import House
+    from domicile.web import (
+        anthropic,
+        api,
+        away,
+        chats,
+        chats_answering,
+        chats_moved,
+        choices,
+        custom,
+        discover,
+        engines,
+        generate,
+        huggingface,
+        jobs,
+        kept,
+        library,
+        metrics,
+        neighbour,
+        ollama,
+        ollama_models,
+        openai,
+        origins,
+        pages,
+        progress,
+        ranking,
+        responses,
+        search,
+        tuning,
+    )
+else:  # imported by the first request to each
+    anthropic, api, away, chats = Room("anthropic"), Room("api"), Room("away"), Room("chats")
+    chats_answering, chats_moved, choices, custom = (
+        Room("chats_answering"),
+        Room("chats_moved"),
+        Room("choices"),
+        Room("custom"),
+    )
+    discover, engines, generate, huggingface = Room("discover"), Room("engines"), Room("generate"), Room("huggingface")
+    jobs, kept, library, metrics = Room("jobs"), Room("kept"), Room("library"), Room("metrics")
+    neighbour, ollama, ollama_models, openai = Room("neighbour"), Room("ollama"), Room("ollama_models"), Room("openai")
+    origins, pages, progress, ranking = Room("origins"), Room("pages"), Room("progress"), Room("ranking")
+    responses, search, tuning = Room("responses"), Room("search"), Room("tuning")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +84,30 @@ class Route:
     query: tuple[str, ...] = ()
     """Names of what may follow a `?`; one that must be there ends with `!`."""
 
+    @property
+    def function(self) -> Callable[[Request], Awaitable[Any]]:
+        """The handler itself, imported now if it was not yet: for whoever reads its docstring."""
+        return self.handler.it if isinstance(self.handler, Later) else self.handler
+
 
 async def openapi(request: Request) -> Response:
     """This API, as an OpenAPI 3.1 document."""
+    from domicile.web.openapi import document
+
     return JSONResponse(document(ROUTES))
 
 
 ROUTES: tuple[Route, ...] = (
     Route("GET", "/", pages.front_door, gives="text/html, text/plain", query=("lang", "theme")),
-    *(Route("GET", r.path, pages.room, gives="text/html", query=("lang", "theme")) for r in pages.ROOMS[1:]),
+    *(Route("GET", r.path, pages.room, gives="text/html", query=("lang", "theme")) for r in ROOMS[1:]),
     Route("GET", "/static/{path:path}", pages.static, gives="application/octet-stream"),
     Route("POST", "/v1/chat/completions", openai.chat_completions, "chat", "application/json, text/event-stream"),
     Route("POST", "/v1/completions", openai.completions, "completion", "application/json, text/event-stream"),
     Route("POST", "/v1/embeddings", openai.embeddings, "embeddings"),
+    Route("POST", "/v1/rerank", ranking.rerank, "rerank"),
+    Route("POST", "/v2/rerank", ranking.rerank, "rerank"),
+    Route("POST", "/v1/reranking", ranking.rerank, "rerank"),
+    Route("POST", "/rerank", ranking.rerank, "rerank"),
     Route("POST", "/v1/responses", responses.create, "responses", "application/json, text/event-stream"),
     Route("POST", "/v1/responses/input_tokens", responses.input_tokens, "responses"),
     Route("GET", "/v1/responses/{id}", responses.get),
@@ -157,7 +191,7 @@ ROUTES: tuple[Route, ...] = (
         query=("model!", "context", "kv", "slots", "on", "fresh"),
     ),
     Route("GET", "/domicile/repository/card", search.card, query=("model!",)),
-    Route("GET", "/domicile/search", search.search, query=search.FILTERS),
+    Route("GET", "/domicile/search", search.search, query=SEARCH),
     Route("GET", "/domicile/recommended", search.recommended, query=("need", "organisation")),
     Route("GET", "/domicile/browser-models", search.browser_models),
     Route("GET", "/domicile/updates", origins.updates, query=("model",)),
@@ -178,7 +212,7 @@ ROUTES: tuple[Route, ...] = (
         "/api/huggingface/search",
         huggingface.search,
         gives="application/json, text/html",
-        query=huggingface.FILTERS,
+        query=HUGGINGFACE,
     ),
     Route("GET", "/api/huggingface/model/{model_id:path}", huggingface.model, gives="application/json, text/html"),
     Route("GET", "/api/huggingface/quantizations", huggingface.quantizations, gives="application/json, text/html"),
@@ -208,6 +242,42 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/domicile/targets/{name}", away.target),
     Route("DELETE", "/domicile/targets/{name}", away.remove_target),
     Route("GET", "/domicile/egress", away.outgoing, query=("since", "limit")),
+    Route("GET", "/domicile/chats", chats.chats, query=CHATS),
+    Route("POST", "/domicile/chats", chats.create, "chat_new", status=201),
+    Route("POST", "/domicile/chats/delete", chats.delete_many, "chats_delete"),
+    Route("GET", "/domicile/chats/events", chats_answering.list_events, gives="text/event-stream"),
+    Route("GET", "/domicile/chats/export", chats_moved.export, query=("files",)),
+    Route("POST", "/domicile/chats/import", chats_moved.take_in, "chats_import"),
+    Route("GET", "/domicile/chats/folders", chats.folders),
+    Route("POST", "/domicile/chats/folders", chats.add_folder, "chat_folder", status=201),
+    Route("PATCH", "/domicile/chats/folders/{id}", chats.rename_folder, "chat_folder"),
+    Route("DELETE", "/domicile/chats/folders/{id}", chats.delete_folder),
+    Route("GET", "/domicile/chats/presets", chats.presets),
+    Route("POST", "/domicile/chats/presets", chats.add_preset, "chat_preset", status=201),
+    Route("PATCH", "/domicile/chats/presets/{id}", chats.change_preset, "chat_preset"),
+    Route("DELETE", "/domicile/chats/presets/{id}", chats.delete_preset),
+    Route("POST", "/domicile/chats/attachments", chats_moved.attach, query=("name", "temporary"), status=201),
+    Route("GET", "/domicile/chats/attachments/{id}", chats_moved.attachment),
+    Route("PATCH", "/domicile/chats/attachments/{id}", chats_moved.write_down, "chat_text"),
+    Route("DELETE", "/domicile/chats/attachments/{id}", chats_moved.detach),
+    Route("GET", "/domicile/chats/attachments/{id}/content", chats_moved.content, gives="application/octet-stream"),
+    Route("GET", "/domicile/chats/{id}", chats.chat),
+    Route("PATCH", "/domicile/chats/{id}", chats.change, "chat_change"),
+    Route("DELETE", "/domicile/chats/{id}", chats.delete),
+    Route("GET", "/domicile/chats/{id}/events", chats_answering.events, gives="text/event-stream"),
+    Route("POST", "/domicile/chats/{id}/answer", chats_answering.answer, "chat_answer", status=202),
+    Route("POST", "/domicile/chats/{id}/stop", chats_answering.stop, "chat_message"),
+    Route("POST", "/domicile/chats/{id}/fork", chats.fork, "chat_message", status=201),
+    Route("POST", "/domicile/chats/{id}/messages", chats.say, "chat_messages", status=201),
+    Route("PATCH", "/domicile/chats/{id}/messages/{message}", chats.edit_message, "chat_text"),
+    Route("DELETE", "/domicile/chats/{id}/messages/{message}", chats.delete_message),
+    Route(
+        "GET",
+        "/domicile/chats/{id}/export",
+        chats_moved.export_chat,
+        gives="application/json, text/markdown",
+        query=("format", "files"),
+    ),
     Route("GET", "/domicile/ps", api.ps),
     Route("GET", "/domicile/cache", kept.cache),
     Route("DELETE", "/domicile/cache", kept.clear_cache, query=("model",)),
@@ -216,9 +286,31 @@ ROUTES: tuple[Route, ...] = (
 )
 
 
+class _Row(BaseRoute):
+    """A row as Starlette matches it. A path that does not begin like the row's costs no regular expression, and a row
+    that nobody asked for has none made."""
+
+    def __init__(self, row: Route) -> None:
+        self._row = row
+        self._begins = row.path.partition("{")[0]
+
+    @cached_property
+    def _route(self) -> StarletteRoute:
+        async def handle(request: Request) -> Any:
+            return await self._row.handler(request)
+
+        return StarletteRoute(self._row.path, handle, methods=[self._row.method])
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        return self._route.matches(scope) if scope["path"].startswith(self._begins) else (Match.NONE, {})
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._route.handle(scope, receive, send)
+
+
 def build(house: House, rules: Rules) -> ASGIApp:
     """The application: counts, then guard, then errors, then limits, then routes."""
-    app: ASGIApp = Router([StarletteRoute(r.path, r.handler, methods=[r.method]) for r in ROUTES])
+    app: ASGIApp = Router([_Row(row) for row in ROUTES])
     app = Limits(app, house.settings.body_limit)
     app = Troubles(Wishes(app), house)
-    return metrics.Counted(Guard(app, rules))
+    return Counted(Guard(app, rules))

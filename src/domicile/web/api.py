@@ -5,21 +5,24 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from domicile import __version__, i18n, tunable
+from domicile import __version__, i18n
 from domicile.config import seconds
 from domicile.errors import BadField, DomicileError
-from domicile.runner import Presence
 from domicile.types import Installed, ModelRef, Terms
-from domicile.web import asking, capabilities
+from domicile.web import asking
+from domicile.web.capabilities import capabilities
 from domicile.web.trouble import error_body, house_of, language
 from domicile.web.tuning import choice_text, result_shown
+
+if TYPE_CHECKING:
+    from domicile.app import House
+    from domicile.runner import Presence
 
 
 async def health(request: Request) -> Response:
@@ -46,16 +49,25 @@ async def model(request: Request) -> Response:
     lang = language(request.scope)
     awake = next((presence_shown(p, lang) for p in house.runner.ps() if p.name == found.name), None)
     template = house.templates.known(found.name)
-    able: list[str] | None = None
-    with suppress(DomicileError, OSError):
-        able = await capabilities.capabilities(house, found)
-    about = {
+    about: dict[str, Any] = {
         "awake": awake,
         "self_test": _tried(found, lang),
         "template": template.public() if template else None,
-        "capabilities": able,
     }
-    return JSONResponse({**found.public(), "path": str(found.path), **about})
+    return JSONResponse({**found.public(), "path": str(found.path), **about, **await _means(house, found)})
+
+
+async def _means(house: House, model: Installed) -> dict[str, Any]:
+    """What a model can do, and the projector it sees by; nothing of one whose file cannot be read."""
+    if model.missing or model.damaged:
+        return {"capabilities": [], "projector": None}
+    try:
+        eyes = (await house.adviser.known(model.name)).eyes
+        can = await capabilities(house, model)
+    except (DomicileError, OSError):
+        return {"capabilities": [], "projector": None}
+    told = {"file": eyes.file, "size_bytes": eyes.size_bytes, "need_bytes": eyes.need_bytes} if eyes else None
+    return {"capabilities": can, "projector": told}
 
 
 async def add_model(request: Request) -> Response:
@@ -178,6 +190,8 @@ def _keep_alive(data: dict[str, Any]) -> float | None:
 
 
 def _wish(data: dict[str, Any]) -> Terms:
+    from domicile import tunable
+
     context = tunable.read({"context": data.get("context")})["context"]
     return Terms(context=context)
 

@@ -140,6 +140,11 @@ def check_prompt(data: Mapping[str, Any]) -> None:
         raise MissingField(field="prompt")
     if not isinstance(prompt, (str, list)) or prompt == []:
         raise BadField(field="prompt", problem=_shown(prompt), reason="prompt")
+    for one in prompt if isinstance(prompt, list) else ():  # an object would carry media past every check
+        if isinstance(one, bool) or not isinstance(one, (str, int, list)):
+            raise BadField(field="prompt", problem=_shown(one), reason="prompt")
+        if isinstance(one, list) and not all(isinstance(token, int) for token in one):
+            raise BadField(field="prompt", problem=_shown(one), reason="prompt")
     check_sampling(data)
 
 

@@ -17,13 +17,15 @@ async def facts_of(house: House, model: Installed) -> Facts:
 
 
 async def capabilities(house: House, model: Installed) -> list[str]:
-    """`completion`, `tools`, `thinking`, `insert`, or `embedding`, by Ollama's names."""
-    return of(await facts_of(house, model))
+    """`completion`, `tools`, `thinking`, `insert`, `vision`, or `embedding`, by Ollama's names; `rerank` is ours."""
+    return of(await facts_of(house, model), sees=await house.sees(model))
 
 
-def of(facts: Facts) -> list[str]:
-    if facts.task in ("feature-extraction", "text-ranking"):
+def of(facts: Facts, *, sees: bool = False) -> list[str]:
+    if facts.task == "feature-extraction":
         return ["embedding"]
+    if facts.task == "text-ranking":
+        return ["rerank"]
     template = facts.chat_template or ""
     found = ["completion"]
     if _TOOLS.search(template):
@@ -32,4 +34,6 @@ def of(facts: Facts) -> list[str]:
         found.append("thinking")
     if facts.extra.get("fim"):
         found.append("insert")
+    if sees:
+        found.append("vision")
     return found

@@ -102,6 +102,9 @@ async def repository(request: Request) -> Response:
             "best": table.best,
             "reason": reason_shown(table.reason, lang),
             "variants": [row_shown(row, lang) for row in table.rows],
+            "projector": None
+            if table.eyes is None
+            else {"file": table.eyes.file, "size_bytes": table.eyes.size_bytes, "need_bytes": table.eyes.need_bytes},
             "fetched": {"bytes": table.fetched_bytes, "requests": table.requests},
         }
     )

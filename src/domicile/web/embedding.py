@@ -9,7 +9,7 @@ from typing import Any
 
 from domicile.answering import Ask, whole
 from domicile.app import House
-from domicile.dialects.vectors import cut
+from domicile.dialects.vectors import check_width, cut
 from domicile.errors import ContextTooLong, EngineDied, NotSupported
 from domicile.types import Installed
 from domicile.web.capabilities import capabilities
@@ -65,8 +65,9 @@ async def _trimmed(house: House, model: Installed, texts: Sequence[Any], context
 async def _embed(
     house: House, model: Installed, texts: Sequence[Any], wanted: int | None, keep_alive_s: float | None
 ) -> Vectors:
-    if "embedding" not in await capabilities(house, model):
-        raise NotSupported(what=model.name, reason="embeddings")
+    can = await capabilities(house, model)
+    if "embedding" not in can:
+        raise NotSupported(what=model.name, reason="embeddings_of_ranker" if "rerank" in can else "embeddings")
     body = json.dumps({"model": model.name, "input": list(texts), "encoding_format": "float"}).encode()
     async with house.answer(Ask(model.name, "/v1/embeddings", body, keep_alive_s)) as answer:
         said = await whole(answer.reply.body, _ANSWER_BYTES)
@@ -75,6 +76,7 @@ async def _embed(
             if answer.reply.status != 200:
                 raise EngineDied(name=answer.model, reason="garbled", how=str(found["error"]["message"])[:300])
             rows = sorted(found["data"], key=lambda row: row["index"])
+            check_width(wanted, min(len(row["embedding"]) for row in rows))
             told = [cut(row["embedding"], wanted) for row in rows]
             tokens = int(found.get("usage", {}).get("prompt_tokens", 0))
         except (ValueError, KeyError, TypeError) as trouble:

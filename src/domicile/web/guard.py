@@ -14,7 +14,6 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import psutil
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -68,6 +67,8 @@ def is_loopback(host: str) -> bool:
 
 def _own_names() -> set[str]:
     """The addresses and the names by which this machine is called on its networks."""
+    import psutil
+
     names = {socket.gethostname().lower(), f"{socket.gethostname().lower().removesuffix('.local')}.local"}
     for addresses in psutil.net_if_addrs().values():
         for address in addresses:

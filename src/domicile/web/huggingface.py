@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 QUANTIZATIONS = ("Q2_K", "Q3_K_M", "Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0")
 PARAMETER_SIZES = ("1B", "3B", "7B", "13B", "30B", "70B", "180B")
-FILTERS = ("q", "limit", "sort", "quantization", "parameter_size", "min_downloads", "cursor")
 _SORTS = ("downloads", "likes", "updated", "created")
 _PAGES = 5
 """Of a search, to fill one answer when a parameter size drops some."""

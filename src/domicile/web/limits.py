@@ -13,8 +13,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from domicile.errors import BodyTooLarge, SlowRequest
 
 BODY_S = 60.0
-UPLOADS = "/api/blobs/"
-"""Where files are sent: as large as the disk allows (`Blobs` counts), each piece of them within the deadline."""
+UPLOADS = ("/api/blobs/", "/domicile/chats/import")
+"""Where files are sent: as large as who takes them allows (`Blobs`, `chats_moved`: they count), each piece of them
+within the deadline."""
 
 
 class Limits:

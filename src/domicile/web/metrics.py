@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 import psutil
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from domicile import __version__
 from domicile.app import House
@@ -106,28 +105,3 @@ async def machine_events(request: Request) -> Response:
                     return
 
     return sse.answer(events(), house.closing)
-
-
-class Counted:
-    """An ASGI layer that counts answers by status."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-        self._counter = Counter("domicile_http_requests_total", "Answers over HTTP, by status.", ("method", "status"))
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        scope["domicile.http"] = self._counter
-
-        async def counted(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                method = scope["method"] if scope["method"] in _METHODS else "other"
-                self._counter.add(method, str(message["status"]))
-            await send(message)
-
-        await self._app(scope, receive, counted)
-
-
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

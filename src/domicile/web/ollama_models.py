@@ -74,7 +74,7 @@ async def show(request: Request) -> Response:
         "system": recipe.system,
         "details": _details(model, facts, recipe),
         "model_info": _info(facts),
-        "capabilities": capabilities.of(facts),
+        "capabilities": await capabilities.capabilities(house, model),
         "modified_at": _date(model),
     }
     if recipe.messages:

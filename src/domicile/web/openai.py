@@ -14,8 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from domicile.answering import Ask
 from domicile.dialects import vectors
-from domicile.dialects.chat import bad
-from domicile.errors import EngineMissing, MissingField
+from domicile.errors import EngineMissing
 from domicile.types import Installed, Ticket
 from domicile.web import anthropic, asking
 from domicile.web.embedding import embed
@@ -61,16 +60,10 @@ async def embeddings(request: Request) -> Any:
     _, data = await asking.json_object(request)
     house = house_of(request)
     model = house.library.ready(asking.text_of(data, "model") or "")
-    said = data.get("input")
-    if said is None:
-        raise MissingField(field="input")
-    if not isinstance(said, (str, list)) or not said:
-        raise bad("input", said, "input")
-    wanted = vectors.dimensions(data)
-    tokens = isinstance(said, list) and isinstance(said[0], int)
-    found = await embed(house, model, [said] if isinstance(said, str) or tokens else said, wanted)
+    wanted, encoding = vectors.dimensions(data), vectors.encoding(data)
+    found = await embed(house, model, vectors.inputs(data), wanted)
     shown: list[Any] = found.vectors
-    if data.get("encoding_format") == "base64":
+    if encoding == "base64":
         shown = [vectors.in_base64(vector) for vector in found.vectors]
     return JSONResponse(
         {

@@ -39,7 +39,65 @@ _OLLAMA: dict[str, Any] = {
     "think": {"type": ["boolean", "string"]},
 }
 
+_NULL_TEXT = {"type": ["string", "null"]}
+_STRATEGY = {"type": ["string", "null"], "enum": ["home", "home-then-away", "away", None]}
+_CHAT: dict[str, Any] = {
+    **dict.fromkeys(("title", "folder", "model", "system"), _NULL_TEXT),
+    "pinned": {"type": "boolean"},
+    "archived": {"type": "boolean"},
+    "parameters": {"type": "object"},
+    "strategy": _STRATEGY,
+}
+
 BODIES: dict[str, dict[str, Any]] = {
+    "chat_new": {
+        "type": "object",
+        "properties": {**_CHAT, "preset": _TEXT, "temporary": {"type": "boolean", "default": False}},
+    },
+    "chat_change": {"type": "object", "properties": {**_CHAT, "leaf": _TEXT}},
+    "chat_answer": {
+        "type": "object",
+        "properties": {
+            **dict.fromkeys(("text", "parent", "edit", "regenerate", "continue", "model"), _TEXT),
+            "attachments": {"type": "array", "items": _TEXT, "maxItems": 32},
+            "models": {"type": "array", "items": _TEXT, "maxItems": 4},
+            "parameters": {"type": "object"},
+            "strategy": _STRATEGY,
+        },
+    },
+    "chat_message": {"type": "object", "properties": {"message": _TEXT}},
+    "chat_messages": {
+        "type": "object",
+        "required": ["messages"],
+        "properties": {
+            "messages": {
+                "type": "array",
+                "minItems": 1,
+                "items": {
+                    "type": "object",
+                    "required": ["role"],
+                    "properties": {
+                        "role": {"type": "string", "enum": ["user", "assistant"]},
+                        **dict.fromkeys(("text", "reasoning", "model"), _TEXT),
+                    },
+                },
+            }
+        },
+    },
+    "chat_text": {"type": "object", "required": ["text"], "properties": {"text": _TEXT}},
+    "chats_delete": {
+        "type": "object",
+        "properties": {"ids": {"type": "array", "items": _TEXT}, "all": {"type": "boolean", "default": False}},
+    },
+    "chats_import": {
+        "type": ["object", "array"],
+        "properties": {key: {"type": "array"} for key in ("chats", "attachments", "folders", "presets")},
+    },
+    "chat_folder": {"type": "object", "required": ["name"], "properties": {"name": _TEXT}},
+    "chat_preset": {
+        "type": "object",
+        "properties": {"name": _TEXT, "model": _NULL_TEXT, "system": _NULL_TEXT, "parameters": {"type": "object"}},
+    },
     "chat": {
         "type": "object",
         "required": ["model", "messages"],
@@ -70,6 +128,21 @@ BODIES: dict[str, dict[str, Any]] = {
         "required": ["model", "prompt"],
         "properties": {"model": _TEXT, "prompt": {"type": ["string", "array"]}, **_SAMPLING},
         "additionalProperties": True,
+    },
+    "rerank": {
+        "type": "object",
+        "required": ["model", "query"],
+        "properties": {
+            "model": _TEXT,
+            "query": _TEXT,
+            "documents": {"type": "array", "minItems": 1, "maxItems": 2048, "items": {"type": ["string", "object"]}},
+            "texts": {"type": "array", "minItems": 1, "maxItems": 2048, "items": _TEXT},
+            "top_n": {"type": "integer", "minimum": 1},
+            "return_documents": {"type": "boolean", "default": False},
+            "raw_scores": {"type": "boolean", "default": False},
+            "max_tokens_per_doc": {"type": "integer", "minimum": 1},
+            "truncate": {"type": "boolean", "default": False},
+        },
     },
     "embeddings": {
         "type": "object",
@@ -293,7 +366,7 @@ class Row(Protocol):
     @property
     def path(self) -> str: ...
     @property
-    def handler(self) -> Callable[..., Awaitable[Any]]: ...
+    def function(self) -> Callable[..., Awaitable[Any]]: ...
     @property
     def body(self) -> str | None: ...
     @property
@@ -332,7 +405,7 @@ def _dialect(path: str) -> str:
 
 
 def _operation(route: Row, path: str) -> dict[str, Any]:
-    text = inspect.getdoc(route.handler) or ""
+    text = inspect.getdoc(route.function) or ""
     operation: dict[str, Any] = {
         "operationId": f"{route.method.lower()}_{re.sub(r'[^a-z0-9]+', '_', path.lower()).strip('_') or 'root'}",
         "summary": text.split("\n")[0],

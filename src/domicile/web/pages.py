@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from domicile import __version__, i18n
 from domicile.errors import RouteNotFound
 from domicile.web import shelves
 from domicile.web.choices import choice_shown
+from domicile.web.page_rooms import ROOMS, Room
 from domicile.web.trouble import house_of, language
 
 if TYPE_CHECKING:
@@ -34,36 +34,6 @@ _KEPT_S = 400 * 24 * 3600
 _DIGEST = re.compile(r"[0-9a-f]{12}")
 SHARED = ("page.shell.", "page.common.", "page.selector.", "page.custom.", "page.error.", "page.md.")
 """The words that every room has, beside its own (`page.<room>.`)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """`name` is its module (`static/js/rooms/<name>.js`), its icon, and its words (`page.<name>.`)."""
-
-    name: str
-    path: str
-    styles: tuple[str, ...] = ()
-    """Sheets of its own, below `static/css/`."""
-    wide: bool = True
-    """A page that scrolls, with its title; else a room that fills the window by itself."""
-    needs: tuple[str, ...] = ()
-    """Other prefixes of words its module says: `page.models.`."""
-
-    @property
-    def module(self) -> str:
-        single = f"js/rooms/{self.name}.js"
-        return single if (shelves.STATIC / single).is_file() else f"js/rooms/{self.name}/index.js"
-
-
-ROOMS: tuple[Room, ...] = (
-    Room("chat", "/", ("chat.css",), wide=False),
-    Room("models", "/models", ("models.css",)),
-    Room("pictures", "/pictures"),
-    Room("speech", "/speech"),
-    Room("machine", "/machine"),
-    Room("learn", "/learn"),
-    Room("settings", "/settings"),
-)
 
 
 async def front_door(request: Request) -> Response:

@@ -21,11 +21,6 @@ if TYPE_CHECKING:
     from domicile.catalogue import Need, Recommended
     from domicile.sources.hub_search import Found, Query, Sort
 
-FILTERS = (
-    "text", "author", "task", "quantisation", "licence", "parameters_min", "parameters_max", "size_max",
-    "updated_after", "created_after", "format", "gated", "sort", "limit", "cursor", "fits", "speed",
-)  # fmt: skip
-"""What a search may say."""
 _ELSE = {"speech", "image", "embedding"}
 """Needs of models that do something else than write text, token by token."""
 _SCALE = {"k": 10**3, "m": 10**6, "b": 10**9}

@@ -20,10 +20,11 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from domicile import doorplate
 from domicile.app import House, open_house
 from domicile.config import Settings
 from domicile.errors import AlreadyOpen, BadField, PortTaken
-from domicile.web import build, doorplate
+from domicile.web import build
 from domicile.web.guard import digest_of, is_loopback, rules
 from domicile.web.trouble import bug_of
 
@@ -92,7 +93,9 @@ async def open_door(settings: Settings, *, new_key: bool = False) -> AsyncIterat
         serving = asyncio.create_task(_serve(server, listener, closed))
         _on_signals(server, house)
         watching = asyncio.create_task(house.watch(), name="watch")
-        watching.add_done_callback(_tell)
+        furnishing = asyncio.create_task(house.furnish(), name="furnish")
+        for task in (watching, furnishing):
+            task.add_done_callback(_tell)
         try:
             doorplate.write(settings, url, door_key)
             yield Open(house, url, door_key, made, closed)
@@ -100,7 +103,8 @@ async def open_door(settings: Settings, *, new_key: bool = False) -> AsyncIterat
             server.should_exit = True
             house.closing.set()
             watching.cancel()
-            await asyncio.wait([watching])
+            furnishing.cancel()
+            await asyncio.wait([watching, furnishing])
             await serving
             doorplate.remove(settings)
 

@@ -12,7 +12,7 @@ import math
 import secrets
 import sys
 import traceback
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -21,8 +21,6 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from domicile import i18n
-from domicile.app import House
-from domicile.dialects import anthropic, ollama
 from domicile.errors import (
     Bug,
     DomicileError,
@@ -35,6 +33,9 @@ from domicile.errors import (
     ShuttingDown,
     StillDownloading,
 )
+
+if TYPE_CHECKING:
+    from domicile.app import House
 
 _TYPES = {
     400: "invalid_request_error",
@@ -102,8 +103,12 @@ def shaped(scope: Scope, status: int, body: dict[str, Any]) -> dict[str, Any]:
     """The JSON of an error in the dialect of whoever asked: OpenAI's, Ollama's, or Anthropic's."""
     path = scope["path"]
     if path.startswith("/api/") and not path.startswith(OURS):
+        from domicile.dialects import ollama
+
         return ollama.error_of(body["error"])
     if path.startswith("/v1/messages") or Headers(scope=scope).get("anthropic-version"):
+        from domicile.dialects import anthropic
+
         return anthropic.error_of(status, body["error"])
     return body
 

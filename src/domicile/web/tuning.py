@@ -11,7 +11,6 @@ from starlette.responses import JSONResponse, Response
 from domicile import i18n
 from domicile.errors import of_code
 from domicile.types import Installed, Reason, Terms
-from domicile.waking import settings_shown
 from domicile.web import asking
 from domicile.web.discover import report_shown
 from domicile.web.trouble import house_of, language
@@ -41,6 +40,8 @@ async def selftest(request: Request) -> Response:
 
 
 async def _shown(request: Request, model: Installed) -> dict[str, Any]:
+    from domicile.waking import settings_shown
+
     house, lang = house_of(request), language(request.scope)
     tuning, _, _ = await house.waker.tuning(model, Terms())
     awake = next((p for p in house.runner.ps() if p.name == model.name), None)

@@ -10,9 +10,6 @@ import contextlib
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from domicile.away import wishing
-from domicile.egress import offline
-
 
 class Wishes:
     """The ASGI layer that notes them for all that is done within the request."""
@@ -22,8 +19,13 @@ class Wishes:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
-        with (
-            wishing(headers.get("x-domicile-strategy")),
-            offline() if "x-domicile-offline" in headers else contextlib.nullcontext(),
-        ):
+        with contextlib.ExitStack() as wishes:
+            if (strategy := headers.get("x-domicile-strategy")) is not None:
+                from domicile.away import wishing
+
+                wishes.enter_context(wishing(strategy))
+            if "x-domicile-offline" in headers:
+                from domicile.egress import offline
+
+                wishes.enter_context(offline())
             await self._app(scope, receive, send)

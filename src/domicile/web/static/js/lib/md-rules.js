@@ -13,7 +13,7 @@ const formula = (name, block, rule, start) => ({
   /** @param {string} src */
   tokenizer(src) {
     const found = rule.exec(src);
-    if (found) return { type: name, raw: found[0], tex: (found[1] ?? found[2]).trim() };
+    if (found) return { type: name, raw: found[0], tex: (found[1] ?? found[2] ?? found[3]).trim() };
   },
   /** @param {any} token */
   renderer: (token) => (block ? `<div class="math math-block">${escaped(token.tex)}</div>` : `<span class="math">${escaped(token.tex)}</span>`),
@@ -27,9 +27,9 @@ const at = (src, sign) => src.search(sign);
 export const marked = new Marked({ gfm: true, breaks: true });
 marked.use({
   extensions: /** @type {any} */ ([
-    formula("mathBlock", true, /^ {0,3}(?:\$\$([\s\S]+?)\$\$|\\\[([\s\S]+?)\\\]) *(?:\n|$)/, (src) => at(src, /\$\$|\\\[/)),
+    formula("mathBlock", true, /^ {0,3}(?:\$\$([\s\S]+?)\$\$|\\\[([\s\S]+?)\\\]) *(?:\n|$)/, (src) => at(src, /(?<=\n {0,3})(?:\$\$|\\\[)/)),
     // `$5 and $6` is money: no space inside the signs, no digit after the closing one.
-    formula("mathInline", false, /^(?:\$(?![\s$])((?:\\.|[^$\\\n])+?)(?<!\s)\$(?!\d)|\\\((.+?)\\\))/, (src) => at(src, /\$|\\\(/)),
+    formula("mathInline", false, /^(?:\$\$([^$\n]+?)\$\$|\$(?![\s$])((?:\\.|[^$\\\n])+?)(?<!\s)\$(?!\d)|\\\((.+?)\\\))/, (src) => at(src, /\$|\\\(/)),
   ]),
 });
 
@@ -38,7 +38,7 @@ const RULES = {
   ALLOWED_ATTR: "href src alt title class align start checked disabled type open lang dir colspan rowspan".split(" "),
   ALLOW_DATA_ATTR: false,
   ALLOW_ARIA_ATTR: false,
-  ALLOWED_URI_REGEXP: /^(?:https?:|mailto:|#|data:image\/(?:png|jpeg|gif|webp);base64,|blob:)/i,
+  ALLOWED_URI_REGEXP: /^(?:https?:|mailto:|data:image\/(?:png|jpeg|gif|webp);base64,|blob:|[^a-z]|[a-z+.-]+(?:[^a-z+.\-:]|$))/i,
   RETURN_DOM_FRAGMENT: true,
 };
 const CLASSES = /^(?:language-[\w+#.-]{1,30}|math|math-block)$/;

@@ -52,6 +52,7 @@ export function listen(path, handlers, { onState, lasting = false } = {}) {
     if (stopped || current || (!lasting && document.hidden)) return;
     const mine = (current = new AbortController());
     try {
+      /** @type {Record<string, string>} */
       const headers = last === null ? {} : { "Last-Event-ID": last };
       const answer = await ask(path, { headers: { Accept: "text/event-stream", ...headers }, signal: mine.signal, cache: "no-store" });
       failures = 0;

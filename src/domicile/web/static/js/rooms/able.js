@@ -8,14 +8,14 @@ import { report } from "../lib/toast.js";
 import { choices, comingOf, jobs, pull, refresh } from "../shell/house.js";
 import { Going } from "../shell/notices.js";
 
-/** @param {{need: string, tasks: string[], room: string}} props */
-export function Able({ need, tasks, room }) {
+/** @param {{need: string, tasks: string[], intro: string}} props */
+export function Able({ need, tasks, intro }) {
   const all = use(choices);
   const found = useApi(`/domicile/recommended?need=${need}`);
   useEffect(() => void refresh().catch(report), []);
   const here = all?.installed.filter((m) => tasks.includes(m.task ?? "")) ?? [];
   return html`<div class="stack loose">
-    <p class="muted">${say(`page.${room}.intro`)}</p>
+    <p class="muted">${intro}</p>
     ${here.length > 0 && html`<section class="stack"><h2>${say("page.common.here")}</h2><ul class="cards">${here.map((m) => html`<li class="card" key=${m.name}><h3>${m.name}</h3><p class="muted num">${size(m.size_bytes)}</p></li>`)}</ul></section>`}
     <section class="stack"><h2>${say("page.common.recommended")}</h2>
       <${Shown} of=${found}>${(/** @type {{models: any[]}} */ { models }) => html`<ul class="cards">${models.map((m) => html`<${Card} key=${m.id} model=${m} />`)}</ul>`}<//></section>

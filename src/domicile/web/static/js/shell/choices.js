@@ -32,10 +32,10 @@ function Capabilities({ name }) {
   return shown.length > 0 && html`<span class="choice-caps">${shown.map((c) => html`<span key=${c} title=${say(`page.selector.can.${c}`)}><${Icon} name=${c === "vision" ? "eye" : c} label=${say(`page.selector.can.${c}`)} /></span>`)}</span>`;
 }
 
-/** @param {{light: string, name: string, about: any, end?: any, pick?: () => void, current?: boolean, label?: string, children?: any, more?: any}} props */
-function Row({ light, name, about, end, pick, current = false, label, children, more }) {
+/** @param {{light: string, name: string, about: any, end?: any, pick?: () => void, current?: boolean, children?: any, more?: any}} props */
+function Row({ light, name, about, end, pick, current = false, children, more }) {
   return html`<li class="choice">
-    <button type="button" class="choice-pick" disabled=${!pick} aria-current=${current ? "true" : undefined} aria-label=${label} onClick=${pick}>
+    <button type="button" class="choice-pick" disabled=${!pick} aria-current=${current ? "true" : undefined} onClick=${pick}>
       <span class="light" data-state=${light} aria-hidden="true"></span>
       <span class="choice-name cut" title=${name}>${name}</span>
       <span class="choice-about cut">${about}</span>
@@ -66,8 +66,8 @@ export function StandardChoice({ model, pick }) {
   const job = comingOf(model.reference);
   if (job) return html`<${Coming} job=${job} />`;
   const facts = [model.best_for, model.size_bytes ? size(model.size_bytes) : model.parameters && count(model.parameters)].filter(Boolean);
-  return html`<${Row} light="asleep" name=${model.name} about=${facts.join(" · ")} pick=${pick} label=${say("page.selector.get", { name: model.name })}
-    end=${html`<${Icon} name="download" />`} />`;
+  return html`<${Row} light="asleep" name=${model.name} about=${facts.join(" · ")} pick=${pick}
+    end=${html`<${Icon} name="download" label=${say("page.common.get")} />`} />`;
 }
 
 /** @param {{target: import("./house.js").Target, pick: () => void}} props */
@@ -103,7 +103,7 @@ export function CustomChoice({ model }) {
   const about = [model.kind.toUpperCase(), model.size, model.description].filter(Boolean).join(" · ");
   const more = html`<button type="button" class="ghost icon-only small choice-remove" onClick=${drop}><${Icon} name="trash" label=${say("page.custom.remove", { name: model.name })} /></button>`;
   return html`<${Row} light=${job ? "downloading" : "asleep"} name=${model.name} about=${about} more=${more}
-    pick=${file && !job ? () => pull(model.url).catch(report) : undefined} label=${file ? say("page.selector.get", { name: model.name }) : undefined}
-    end=${file && html`<${Icon} name="download" />`}>
+    pick=${file && !job ? () => pull(model.url).catch(report) : undefined}
+    end=${file && html`<${Icon} name="download" label=${say("page.common.get")} />`}>
     ${job && html`<progress max="1" value=${job.progress ?? undefined} aria-label=${model.name}></progress>`}<//>`;
 }

@@ -9,8 +9,6 @@ import json
 import os
 from dataclasses import dataclass
 
-import psutil
-
 from domicile.config import Settings
 from domicile.errors import HomeNotWritable
 
@@ -27,6 +25,11 @@ def read(settings: Settings) -> Plate | None:
     try:
         data = json.loads(settings.doorplate.read_text("utf-8"))
         plate = Plate(str(data["url"]), int(data["pid"]), str(data["key"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    import psutil
+
+    try:
         process = psutil.Process(plate.pid)
         # A pid comes again after a restart of the machine: the moment it started does not.
         if abs(process.create_time() - float(data["started"])) > 2 or process.status() == psutil.STATUS_ZOMBIE:
@@ -38,6 +41,8 @@ def read(settings: Settings) -> Plate | None:
 
 def write(settings: Settings, url: str, key: str) -> None:
     """Put the plate up. Raises `HomeNotWritable`."""
+    import psutil
+
     data = {"url": url, "pid": os.getpid(), "key": key, "started": psutil.Process().create_time()}
     try:
         handle = os.open(settings.doorplate, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
