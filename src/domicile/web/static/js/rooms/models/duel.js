@@ -44,7 +44,7 @@ export function Duel() {
       <div class="duel">${[a, b].map((model, i) => html`<div class="stack tight" key=${i}>
         <select class="input" value=${model} disabled=${busy} aria-label=${say("page.models.duel.model", { n: i + 1 })} onChange=${(/** @type {any} */ e) => setPair(i === 0 ? [e.target.value, b] : [a, e.target.value])}>${models.map((m) => html`<option key=${m} value=${m}>${m}</option>`)}</select>
         <div class="answer" ref=${places[i]} aria-live="polite"></div>
-        ${rates[i] !== null && html`<p class="small muted num">${say("page.models.speed.one", { speed: number(/** @type {number} */ (rates[i]), 1) })}</p>`}</div>`)}</div>
+        ${rates[i] !== null && html`<p class="small muted num">${say("page.models.speed.exact", { speed: number(/** @type {number} */ (rates[i]), 1) })}</p>`}</div>`)}</div>
       <div><button type="submit" class="button ${busy ? "" : "primary"}">${busy && html`<span class="spinner" aria-hidden="true"></span>`}${say(busy ? "page.models.duel.stop" : "page.models.duel.ask")}</button></div>
     </form></section>`;
 }

@@ -57,6 +57,6 @@ export function Ollama() {
         : html`<div class="table-wrap"><table class="table folds"><caption class="sr">${say("page.models.ollama")}</caption>
           <thead><tr><th scope="col">${say("page.models.column.name")}</th><th scope="col">${say("page.models.column.quantisation")}</th><th scope="col" class="end">${say("page.models.column.size")}</th><th scope="col"><span class="sr">${say("page.models.deeds")}</span></th></tr></thead>
           <tbody><${Growing} tag="tr" rows=${models} draw=${(/** @type {Theirs} */ m) => html`<tr key=${m.name}><th scope="row">${m.name}</th><td data-label=${say("page.models.column.quantisation")}><span>${[m.parameters, m.quantisation].filter(Boolean).join(" · ") || "–"}</span></td><td class="end num" data-label=${say("page.models.column.size")}>${m.size_bytes ? size(m.size_bytes) : "–"}</td>
-            <td class="end deed"><button type="button" class="ghost icon-only small" onClick=${() => drop(m)}><${Icon} name="trash" label=${say("page.models.delete.one", { name: m.name })} /></button></td></tr>`} /></tbody></table></div>`}`}
+            <td class="end deed"><button type="button" class="ghost icon-only small" onClick=${() => drop(m)}><${Icon} name="trash" label=${say("page.models.delete.named", { name: m.name })} /></button></td></tr>`} /></tbody></table></div>`}`}
   </section>`;
 }

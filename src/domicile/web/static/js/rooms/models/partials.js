@@ -34,5 +34,5 @@ export function Partials({ again }) {
     <ul class="card list">${left.map((p) => html`<li key=${p.name}><div class="grow"><span class="past-name">${p.name}</span>
         <span class="small muted num">${[p.size_bytes ? `${size(p.kept_bytes)} / ${size(p.size_bytes)} · ${percent(p.kept_bytes / p.size_bytes)}` : size(p.kept_bytes), ago(p.changed_at)].join(" · ")}</span></div>
       <button type="button" class="button small" onClick=${() => pull(p.name).catch(report)}><${Icon} name="play" />${say("page.models.job.resume")}<span class="sr"> ${p.name}</span></button>
-      <button type="button" class="ghost icon-only small" onClick=${() => drop(p)}><${Icon} name="trash" label=${say("page.models.delete.one", { name: p.name })} /></button></li>`)}</ul></section>`;
+      <button type="button" class="ghost icon-only small" onClick=${() => drop(p)}><${Icon} name="trash" label=${say("page.models.delete.named", { name: p.name })} /></button></li>`)}</ul></section>`;
 }

@@ -41,7 +41,7 @@ export function speedText(speed) {
   const found = speedOf(speed);
   if (!found) return null;
   const [low, high] = found.map((n) => number(n, 1));
-  return low === high ? say("page.models.speed.one", { speed: low }) : say("page.models.speed.two", { low, high });
+  return low === high ? say("page.models.speed.exact", { speed: low }) : say("page.models.speed.range", { low, high });
 }
 
 /** Weights, context and buffers against what a model may take here. @param {{report: Report, thin?: boolean}} props */

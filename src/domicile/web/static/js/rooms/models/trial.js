@@ -20,6 +20,6 @@ export function Trial({ model, at, disabled }) {
     ${error && html`<${Trouble} error=${error} />`}
     ${!found && !error && html`<p class="small muted">${say("page.models.trial.why")}</p>`}
     ${found && html`<ul class="checks" role="status">${found.checks.map((/** @type {any} */ c) => html`<li key=${c.check} data-well=${String(c.well)}><${Icon} name=${c.well === null ? "info" : c.well ? "check" : "warn"} /><span>${c.text}</span></li>`)}</ul>
-      <p class="small muted num">${[found.tokens_per_second && say("page.models.speed.one", { speed: number(found.tokens_per_second, 1) }), found.at && ago(found.at)].filter(Boolean).join(" · ")}</p>`}
+      <p class="small muted num">${[found.tokens_per_second && say("page.models.speed.exact", { speed: number(found.tokens_per_second, 1) }), found.at && ago(found.at)].filter(Boolean).join(" · ")}</p>`}
   </section>`;
 }
