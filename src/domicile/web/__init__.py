@@ -166,7 +166,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/domicile/adoptable", library.adoptable, query=("path",)),
     Route("POST", "/domicile/adopt", library.adopt, "adopt", status=202),
     Route("GET", "/domicile/library/events", library.library_events, gives="text/event-stream"),
-    Route("GET", "/domicile/ollama", neighbour.ollama),
+    Route("GET", "/domicile/ollama", neighbour.ollama, query=("quiet",)),
     Route("GET", "/domicile/ollama/models", neighbour.ollama_models),
     Route("GET", "/domicile/ollama/models/{name:path}", neighbour.ollama_model),
     Route("DELETE", "/domicile/ollama/models/{name:path}", neighbour.ollama_delete),

@@ -9,6 +9,7 @@ import { use } from "../../lib/store.js";
 import { report, toast } from "../../lib/toast.js";
 import { CustomForm } from "../../shell/custom.js";
 import { choices, refresh } from "../../shell/house.js";
+import { propose } from "../../shell/shared.js";
 import { Empty, Get, Growing, Heading } from "./parts.js";
 
 /** @typedef {import("../../shell/house.js").Custom} Custom */
@@ -21,7 +22,6 @@ export function View() {
   const [left, setLeft] = useState(/** @type {{id: string, message: string}[]} */ ([]));
   const file = useRef(/** @type {HTMLInputElement | null} */ (null));
   useEffect(() => void refresh().catch(setError), []);
-  const add = async (/** @type {Record<string, string> | undefined} */ proposed) => void (await open(CustomForm, proposed ? { proposed } : {}));
   const restore = async () => {
     const chosen = file.current?.files?.[0];
     if (!chosen) return;
@@ -41,12 +41,12 @@ export function View() {
   return html`<${Heading}>${say("page.models.custom.title")}<//>
     <p class="muted">${say("page.models.custom.why")}</p>
     <div class="row tight">
-      <button type="button" class="button primary" onClick=${() => add(undefined)}><${Icon} name="plus" />${say("page.custom.title")}</button>
+      <button type="button" class="button primary" onClick=${() => open(CustomForm)}><${Icon} name="plus" />${say("page.custom.title")}</button>
       <button type="button" class="button" onClick=${() => file.current?.click()}>${say("page.models.custom.restore")}</button>
       <input type="file" class="sr" tabindex="-1" aria-hidden="true" accept=".json,application/json" ref=${file} onChange=${restore} />
       ${models.length > 0 && html`<button type="button" class="button" onClick=${() => save().catch(report)}><${Icon} name="download" />${say("page.models.custom.backup")}</button>`}
     </div>
-    <${FromLink} add=${add} />
+    <${FromLink} />
     ${error && html`<${Trouble} error=${error} />`}
     ${left.length > 0 && html`<div class="note warn" role="status"><${Icon} name="warn" /><div><p>${say("page.models.custom.left", { n: left.length })}</p><ul class="plain small">${left.map((l) => html`<li key=${l.id}><code>${l.id}</code> ${l.message}</li>`)}</ul></div></div>`}
     ${all && models.length === 0 && html`<${Empty} icon="models" title=${say("page.models.custom.none")}><p>${say("page.models.custom.none.hint")}</p><//>`}
@@ -95,8 +95,8 @@ function Row({ model: m }) {
       <button type="button" class="ghost icon-only small" onClick=${drop}><${Icon} name="trash" label=${say("page.custom.remove", { name: m.name })} /></button></div></td></tr>`;
 }
 
-/** A link somebody sent. @param {{add: (proposed: Record<string, string>) => void}} props */
-function FromLink({ add }) {
+/** A link somebody sent. */
+function FromLink() {
   const [said, setSaid] = useState("");
   const [wrong, setWrong] = useState("");
   /** @param {Event} event */
@@ -104,9 +104,8 @@ function FromLink({ add }) {
     event.preventDefault();
     setWrong("");
     try {
-      const { proposed } = await post("/domicile/custom/link", { link: said.trim() });
+      await propose(said.trim());
       setSaid("");
-      add(Object.fromEntries(Object.entries(proposed).filter(([, value]) => typeof value === "string")));
     } catch (trouble) {
       setWrong(/** @type {any} */ (trouble).message);
     }

@@ -17,8 +17,8 @@ const SPEEDS = ["2", "5", "10", "20", "50"];
 
 /** @param {{said: Record<string, string>}} props */
 export function Filters({ said }) {
-  const inUse = Object.entries(said).filter(([name, value]) => value && !["text", "sort", "limit"].includes(name)).length;
-  const [isOpen, setOpen] = useState(matchMedia("(min-width: 56rem)").matches);
+  const inUse = Object.entries(said).filter(([name, value]) => value && !["text", "sort", "limit", "fits"].includes(name)).length;
+  const [isOpen, setOpen] = useState(inUse > 0);
   /** @param {string} name @param {string} value */
   const set = (name, value) => go({ tab: "search", said: { ...said, [name]: value } }, { replace: true });
   const clear = () => go({ tab: "search", said: Object.fromEntries(["text", "sort", "limit"].map((n) => [n, said[n] ?? ""])) }, { replace: true });
@@ -43,19 +43,17 @@ export function Filters({ said }) {
       ${one("gated", [["false", say("page.models.gated.no")], ["true", say("page.models.gated.yes")]])}
       ${one("speed", SPEEDS.map((s) => [s, say("page.models.speed.least", { speed: s })]))}
     </div>
-    <div class="row between">
-      <label class="check"><input type="checkbox" checked=${said.fits === "true"} onChange=${(/** @type {any} */ e) => set("fits", e.target.checked ? "true" : "")} /><span>${say("page.models.filter.fits")} <span class="muted small">${say("page.models.filter.fits.cost")}</span></span></label>
-      ${inUse > 0 && html`<button type="button" class="ghost" onClick=${clear}>${say("page.models.filters.clear")}</button>`}
-    </div>
+    ${inUse > 0 && html`<div class="row end"><button type="button" class="ghost" onClick=${clear}>${say("page.models.filters.clear")}</button></div>`}
   </details>`;
 }
 
-/** The order, and how many a page. @param {{said: Record<string, string>, children?: any}} props */
+/** Whether it must fit, the order, and how many a page. @param {{said: Record<string, string>, children?: any}} props */
 export function Order({ said, children }) {
   /** @param {string} name @param {string} value */
   const set = (name, value) => go({ tab: "search", said: { ...said, [name]: value } }, { replace: true });
   return html`<div class="row between order">
-    <p class="muted small" role="status">${children}</p>
+    <label class="check" title=${say("page.models.filter.fits.cost")}><input type="checkbox" checked=${said.fits === "true"} onChange=${(/** @type {any} */ e) => set("fits", e.target.checked ? "true" : "")} /><span>${say("page.models.filter.fits")}</span></label>
+    <p class="muted small grow" role="status">${children}</p>
     <div class="row tight small">
       <label class="row tight"><span class="muted">${say("page.models.sort")}</span><select class="input" value=${said.sort ?? "downloads"} onChange=${(/** @type {any} */ e) => set("sort", e.target.value)}>
         ${SORTS.map((s) => html`<option key=${s} value=${s}>${say(`page.models.sort.${s}`)}</option>`)}</select></label>

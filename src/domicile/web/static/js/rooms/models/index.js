@@ -1,7 +1,7 @@
 /** Models: find one that fits, get it, keep it. Each view is a module, shown when its address is. */
 import { say } from "../../lib/i18n.js";
 import { Icon } from "../../lib/icon.js";
-import { html, render, useEffect, useState } from "../../lib/preact.js";
+import { html, render, useEffect, useRef, useState } from "../../lib/preact.js";
 import { use } from "../../lib/store.js";
 import { report } from "../../lib/toast.js";
 import { jobs, over, refresh } from "../../shell/house.js";
@@ -70,7 +70,12 @@ function Tabs({ current }) {
   const compared = use(chosen).length;
   /** @type {Record<string, number>} */
   const counts = { downloads: going, compare: compared };
-  return html`<nav class="tabs" aria-label=${say("page.models.views")}>
+  const place = useRef(/** @type {HTMLElement | null} */ (null));
+  useEffect(() => {
+    const tab = /** @type {HTMLElement | null} */ (place.current?.querySelector("[aria-current]") ?? null);
+    if (tab && place.current) place.current.scrollLeft = tab.offsetLeft - (place.current.clientWidth - tab.offsetWidth) / 2;
+  }, [current]);
+  return html`<nav class="tabs" ref=${place} aria-label=${say("page.models.views")}>
     ${TABS.map((tab) => html`<${Link} key=${tab} to=${{ tab, models: tab === "compare" ? chosen.value : [] }} aria-current=${tab === current ? "page" : undefined}>
       ${say(`page.models.tab.${tab}`)}${counts[tab] > 0 && html` <span class="count">${counts[tab]}</span>`}<//>`)}
   </nav>`;

@@ -34,11 +34,11 @@ export function barOf(report) {
   return { segments, mark: room ? room / scale : null, over: !!room && total > room };
 }
 
-/** Figures that differ too little to be two: `12`, `8-14`, `0.2-3`. @param {{low: number | null, high: number | null}} speed
+/** An interval in figures one can read: `8-14`, `0.2-3`, `0.03-0.4`. @param {{low: number | null, high: number | null}} speed
  * @returns {[number, number] | null} */
 export function speedOf({ low, high }) {
   if (low === null || high === null) return null;
-  const round = (/** @type {number} */ n) => (n < 10 ? Math.round(n * 10) / 10 : Math.round(n));
+  const round = (/** @type {number} */ n) => (n < 0.095 ? Math.round(n * 100) / 100 : n < 10 ? Math.round(n * 10) / 10 : Math.round(n));
   return [round(low), round(high)];
 }
 
@@ -57,16 +57,18 @@ export function lossOf(loss) {
   return loss < 1 ? "none" : loss < 5 ? "little" : loss < 20 ? "some" : "much";
 }
 
-/** The model to propose first: the largest balanced one that fits and is answered by at a reader's pace; when none is, the
- * quickest that fits. @template {{needs: string[], parameters: number | null, year: number | null, here: Report | null}} T
+const READABLE = 8;
+
+/** The model to propose first: the largest that fits and answers at a reader's pace, by the better end of its speed (the
+ * other end is that of a machine busy with something else); when none does, the quickest that fits. @template {{needs: string[], parameters: number | null, year: number | null, here: Report | null}} T
  * @param {T[]} models @returns {T | null} */
 export function firstOf(models) {
   const able = models.filter((m) => m.here && ["fits", "tight"].includes(m.here.verdict) && m.needs.some((n) => ["quick", "balanced", "quality"].includes(n)));
-  const middle = (/** @type {T} */ m) => Math.sqrt((m.here?.tokens_per_second.low ?? 0) * (m.here?.tokens_per_second.high ?? 0));
-  const readable = able.filter((m) => middle(m) >= 6);
+  const pace = (/** @type {T} */ m) => m.here?.tokens_per_second.high ?? 0;
+  const readable = able.filter((m) => pace(m) >= READABLE);
   const newest = (/** @type {T} */ a, /** @type {T} */ b) => (b.year ?? 0) - (a.year ?? 0);
   if (readable.length) return readable.sort((a, b) => (b.parameters ?? 0) - (a.parameters ?? 0) || newest(a, b))[0];
-  return able.sort((a, b) => middle(b) - middle(a) || newest(a, b))[0] ?? null;
+  return able.sort((a, b) => pace(b) - pace(a) || newest(a, b))[0] ?? null;
 }
 
 /** Installed models that were looked for, in the order asked. @template {{name: string, format: string, size_bytes: number, quantisation: string | null,

@@ -22,9 +22,10 @@ export function Ollama() {
   const look = async () => {
     setError(null);
     try {
-      const [there, listed] = await Promise.all([get("/domicile/ollama"), get("/domicile/ollama/models")]);
+      const there = await get("/domicile/ollama?quiet=true");
+      if (there.trouble) throw there.trouble;
+      setModels((await get("/domicile/ollama/models")).models);
       setAbout(there);
-      setModels(listed.models);
     } catch (trouble) {
       setAbout(null);
       setError(trouble);

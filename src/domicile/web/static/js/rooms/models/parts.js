@@ -40,7 +40,7 @@ export function Speed({ speed, why }) {
 export function speedText(speed) {
   const found = speedOf(speed);
   if (!found) return null;
-  const [low, high] = found.map((n) => number(n, 1));
+  const [low, high] = found.map((n) => number(n, 2));
   return low === high ? say("page.models.speed.exact", { speed: low }) : say("page.models.speed.range", { low, high });
 }
 
@@ -77,8 +77,8 @@ export function Get({ reference, name = reference, primary = false, here }) {
     setAsked(true);
     pull(reference).catch(trouble).finally(() => setAsked(false));
   };
-  return html`<button type="button" class="button small ${primary ? "primary" : ""}" disabled=${asked} onClick=${start}>
-    ${asked ? html`<span class="spinner" aria-hidden="true"></span>` : html`<${Icon} name="download" />`}${say("page.common.get")}<span class="sr"> ${name}</span></button>`;
+  return html`<button type="button" class="button small ${primary ? "primary" : ""}" disabled=${asked} title=${say("page.models.get", { name })} onClick=${start}>
+    ${asked ? html`<span class="spinner" aria-hidden="true"></span>` : html`<${Icon} name="download" />`}<span class="word">${say("page.common.get")}</span><span class="sr"> ${name}</span></button>`;
 }
 
 /** @param {{icon: string, title: string, children?: any}} props what an empty list says, and the next step */

@@ -7,13 +7,16 @@ import { use } from "../../lib/store.js";
 import { report } from "../../lib/toast.js";
 import { activate, active, choices } from "../../shell/house.js";
 import { CompareBox } from "./chosen.js";
-import { firstOf } from "./judged.js";
+import { firstOf, toneOf } from "./judged.js";
 import { Empty, Get, Heading, parametersText, Speed, Verdict } from "./parts.js";
 import { go, Link } from "./route.js";
 
 /** @typedef {{id: string, name: string, needs: string[], organisation: string, repository: string, gguf: string | null, quantisation: string | null,
  *   reference: string, best_for: string, size_bytes: number | null, about_bytes: number | null, parameters: number | null, licence: string | null,
  *   context: number | null, year: number | null, here: import("./judged.js").Report | null}} Model */
+
+/** What fits first, what cannot be told last but one. @param {Model} model */
+const rankOf = (model) => ({ good: 0, warn: 1, "": 2, bad: 3 })[toneOf(model.here?.verdict ?? "unknown")];
 
 /** @param {{where: import("./where.js").Where}} props */
 export function View({ where }) {
@@ -27,7 +30,7 @@ function Shelves({ data, said }) {
   const [need, organisation] = [said.need ?? "", said.organisation ?? ""];
   /** @param {Record<string, string>} more */
   const filter = (more) => go({ tab: "recommended", said: { ...said, ...more } }, { replace: true });
-  const wanted = data.models.filter((m) => (!need || m.needs.includes(need)) && (!organisation || m.organisation === organisation));
+  const wanted = data.models.filter((m) => (!need || m.needs.includes(need)) && (!organisation || m.organisation === organisation)).sort((a, b) => rankOf(a) - rankOf(b));
   const first = need || organisation ? null : firstOf(data.models);
   return html`
     ${first && html`<${First} model=${first} />`}
@@ -50,7 +53,7 @@ function First({ model }) {
   return html`<section class="card first" aria-labelledby="first-model">
     <div class="grow stack tight">
       <p class="eyebrow">${say("page.models.first")}</p>
-      <h3 id="first-model">${model.name}</h3>
+      <h3 id="first-model"><${Link} to=${{ repository: model.gguf ?? model.repository }}>${model.name}<//></h3>
       <p>${model.best_for}</p>
       <${Figures} model=${model} />
     </div>
@@ -61,7 +64,7 @@ function First({ model }) {
 /** @param {{model: Model, needs: Record<string, string>}} props */
 function Card({ model, needs }) {
   return html`<li class="card model-card">
-    <div class="row tight between top-line"><span class="small muted cut">${[model.organisation, model.year].filter(Boolean).join(" · ")}</span>${model.here && html`<${Verdict} report=${model.here} />`}</div>
+    <div class="row tight between top-line"><span class="small muted cut">${[model.organisation, model.year, model.licence].filter(Boolean).join(" · ")}</span>${model.here && html`<${Verdict} report=${model.here} />`}</div>
     <h3><${Link} to=${{ repository: model.gguf ?? model.repository }}>${model.name}<//></h3>
     <p class="best">${model.best_for}</p>
     <p class="small muted">${model.needs.map((n) => needs[n]).join(" · ")}</p>
@@ -80,7 +83,6 @@ function Figures({ model }) {
     ["download", weight && html`<span title=${parametersText(model.parameters) ?? ""}>${weight}</span>`],
     ["memory", here?.total_bytes ? about(here.total_bytes) : null],
     ["speed", here && html`<${Speed} speed=${here.tokens_per_second} why=${here.speed_why} />`],
-    ["licence", model.licence],
   ];
   return html`<dl class="figures">${facts.filter(([, shown]) => shown).map(([name, shown]) => html`<div key=${name}><dt>${say(`page.models.figure.${name}`)}</dt><dd class="num">${shown}</dd></div>`)}</dl>`;
 }

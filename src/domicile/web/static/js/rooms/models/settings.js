@@ -33,7 +33,7 @@ function Row({ setting: s, at, done }) {
     <td data-label=${say("page.models.setting.value")}>${said === null
       ? html`<span class="row tight nowrap"><code>${shown(s)}</code><button type="button" class="ghost icon-only small" onClick=${() => setSaid(String(s.value ?? ""))}><${Icon} name="edit" label=${say("page.models.setting.edit", { name: word })} /></button></span>`
       : html`<form class="row tight nowrap" onSubmit=${submit}><input class="input narrow" value=${said} aria-label=${word} ref=${(/** @type {HTMLElement | null} */ e) => e?.focus()} onInput=${(/** @type {any} */ e) => setSaid(e.target.value)} onKeyDown=${(/** @type {KeyboardEvent} */ e) => e.key === "Escape" && setSaid(null)} /><button type="submit" class="button small">${say("page.models.save")}</button></form>`}</td>
-    <td data-label=${say("page.models.setting.why")} class="small muted"><span>${s.by === "house" ? s.why : html`<span class="badge accent">${say("page.models.setting.yours")}</span> <button type="button" class="link small" onClick=${() => set(null)}>${say("page.models.setting.back")}<span class="sr"> ${word}</span></button>`}</span></td></tr>`;
+    <td class="small muted setting-why"><span>${s.by === "house" ? s.why : html`<span class="badge accent">${say("page.models.setting.yours")}</span> <button type="button" class="link small" onClick=${() => set(null)}>${say("page.models.setting.back")}<span class="sr"> ${word}</span></button>`}</span></td></tr>`;
 }
 
 /** @param {Setting} s */

@@ -1,5 +1,5 @@
 /** Every variant of a repository as one table. */
-import { number, percent, say, size } from "../../lib/i18n.js";
+import { number, say, size } from "../../lib/i18n.js";
 import { Icon } from "../../lib/icon.js";
 import { html } from "../../lib/preact.js";
 import { use } from "../../lib/store.js";
@@ -33,7 +33,7 @@ function Row({ repository, variant: v, best, chosen, choose }) {
     <td data-label=${say("page.models.column.loss")}><${Loss} loss=${v.quality_loss} bits=${v.bits_per_weight} /></td>
     <td data-label=${say("page.models.column.memory")}><${Memory} report=${v} /></td>
     <td data-label=${say("page.models.column.speed")}><${Speed} speed=${v.tokens_per_second} why=${v.speed_why} /></td>
-    <td data-label=${say("page.models.column.verdict")}><span class="verdict"><${Verdict} report=${v} /><span class="why small muted">${v.why[0]}</span></span></td>
+    <td data-label=${say("page.models.column.verdict")}><span class="verdict"><${Verdict} report=${v} />${v.verdict !== "fits" && html`<span class="why small muted">${v.why[0]}</span>`}</span></td>
     <td class="end deed"><${Get} reference=${`${repository}:${v.label}`} primary=${best} here=${here} /></td>
   </tr>`;
 }
@@ -43,5 +43,5 @@ function Loss({ loss, bits }) {
   const word = lossOf(loss);
   const title = say("page.models.bits", { bits: number(bits, 1) });
   if (!word || loss === null) return html`<span class="muted" title=${title}>–</span>`;
-  return html`<span class="loss" data-loss=${word} title=${title}>${say(`page.models.loss.${word}`)}<span class="small muted num">${loss < 0.05 ? "" : ` +${loss < 1 ? number(loss, 1) + "\u00a0%" : percent(loss / 100)}`}</span></span>`;
+  return html`<span class="loss" data-loss=${word} title=${title}>${say(`page.models.loss.${word}`)}<span class="small muted num">${loss < 0.05 ? "" : say("page.models.loss.rise", { rise: number(loss, loss < 1 ? 1 : 0) })}</span></span>`;
 }
