@@ -190,7 +190,7 @@ ROUTES: tuple[Route, ...] = (
         discover.repository,
         query=("model!", "context", "kv", "slots", "on", "fresh"),
     ),
-    Route("GET", "/domicile/repository/card", search.card, query=("model!",)),
+    Route("GET", "/domicile/repository/card", search.card, query=("model!", "quiet")),
     Route("GET", "/domicile/search", search.search, query=SEARCH),
     Route("GET", "/domicile/recommended", search.recommended, query=("need", "organisation")),
     Route("GET", "/domicile/browser-models", search.browser_models),

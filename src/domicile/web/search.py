@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from domicile import i18n
 from domicile.config import byte_count
-from domicile.errors import BadField
+from domicile.errors import BadField, DomicileError
 from domicile.types import Format, ModelRef
 from domicile.web.discover import report_shown, row_shown
 from domicile.web.trouble import house_of, language
@@ -104,10 +104,16 @@ async def browser_models(request: Request) -> Response:
 async def card(request: Request) -> Response:
     """A repository's model card, sanitised: Markdown, HTML and plain text.
 
-    `?model=org/repo`.
+    `?model=org/repo`. `?quiet=true`: that there is none is an empty card, not an error.
     """
     ref = ModelRef.parse(request.query_params.get("model", ""))
-    return JSONResponse((await house_of(request).hub.card(ref)).public())
+    try:
+        found = await house_of(request).hub.card(ref)
+    except DomicileError as trouble:
+        if trouble.status != 404 or request.query_params.get("quiet", "") not in {"1", "true", "yes"}:
+            raise
+        return JSONResponse({"html": "", "text": "", "cut": False, "age_s": 0.0})
+    return JSONResponse(found.public())
 
 
 def query_of(asked: Mapping[str, str]) -> Query:

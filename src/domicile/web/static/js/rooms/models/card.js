@@ -11,7 +11,7 @@ export function Card({ repository }) {
   const place = useRef(/** @type {HTMLElement | null} */ (null));
   useEffect(() => {
     const leave = new AbortController();
-    get(`/domicile/repository/card?model=${encodeURIComponent(repository)}`, { signal: leave.signal }).then(setCard, (trouble) => leave.signal.aborted || setState(trouble.message));
+    get(`/domicile/repository/card?quiet=true&model=${encodeURIComponent(repository)}`, { signal: leave.signal }).then(setCard, (trouble) => leave.signal.aborted || setState(trouble.message));
     return () => leave.abort();
   }, [repository]);
   useEffect(() => {
@@ -21,12 +21,14 @@ export function Card({ repository }) {
       // Its headings stand below ours.
       const lower = document.createElement(`h${Math.min(6, Number(heading.tagName[1]) + 3)}`);
       lower.append(...heading.childNodes);
-      heading.replaceWith(lower);
+      if (lower.textContent?.trim()) heading.replaceWith(lower);
+      else heading.remove();
     }
     for (const pre of made.querySelectorAll("pre, table")) /** @type {HTMLElement} */ (pre).tabIndex = 0;
     place.current.replaceChildren(made);
   }, [card]);
   return html`<section class="card model-says"><div class="card-head"><h3>${say("page.models.card")}</h3><span class="small muted">${say("page.models.card.why")}</span></div>
+    ${card && !card.html && html`<p class="muted small">${say("page.models.card.none")}</p>`}
     ${!card && html`<p class="muted small">${state || say("page.shell.loading")}</p>`}
     <div class="prose" ref=${place}></div>
     ${card?.cut && html`<p class="small muted">${say("page.models.card.cut")}</p>`}</section>`;

@@ -84,7 +84,7 @@ function Row({ model: m }) {
     }
   };
   return html`<tr><th scope="row">${m.name}<span class="small muted block">${[m.id, m.description].filter(Boolean).join(" · ")}</span>
-      ${looked && html`<ul class="checks small" role="status">${looked.checks.map((/** @type {any} */ c) => html`<li key=${c.check} data-well=${String(c.well)}><${Icon} name=${c.well ? "check" : "warn"} /><span>${c.message}</span></li>`)}${looked.size_bytes && html`<li>${size(looked.size_bytes)}</li>`}</ul>`}</th>
+      ${looked && html`<div role="status"><ul class="checks small">${looked.checks.map((/** @type {any} */ c) => html`<li key=${c.check} data-well=${String(c.well)}><${Icon} name=${c.well ? "check" : "warn"} /><span>${c.message}</span></li>`)}${looked.size_bytes && html`<li>${size(looked.size_bytes)}</li>`}</ul></div>`}</th>
     <td data-label=${say("page.models.column.format")}><span>${m.kind.toUpperCase()}</span></td>
     <td data-label=${say("page.models.column.size")}><span>${m.size ?? "–"}</span></td>
     <td data-label=${say("page.models.column.address")}><code class="small path">${m.url}</code></td>

@@ -38,11 +38,14 @@ function Models() {
     VIEWS[name]().then(({ View }) => wanted && setShown({ name, View })).catch(report);
     return () => void (wanted = false);
   }, [name]);
+  // Until the module of a view has come, the view before it stays as it was, at its own address.
+  const last = useRef(here);
+  if (shown?.name === name) last.current = here;
   return html`<div class="stack models">
     <${Finder} key=${here.tab === "search" ? (here.said.text ?? "") : ""} text=${here.tab === "search" ? (here.said.text ?? "") : ""} />
     <${Tabs} current=${here.tab} />
     <div class="view stack" data-view=${shown?.name}>${shown
-      ? html`<${shown.View} key=${shown.name + (here.repository ?? here.model ?? "")} where=${here} />`
+      ? html`<${shown.View} key=${shown.name + (last.current.repository ?? last.current.model ?? "")} where=${last.current} />`
       : html`<p class="loading" role="status"><span class="spinner" aria-hidden="true"></span>${say("page.shell.loading")}</p>`}</div>
   </div>`;
 }

@@ -102,4 +102,4 @@ function Nothing({ said, more }) {
 }
 
 /** Rows that are coming, in their place. */
-const Coming = () => html`<ul class="results" role="status" aria-label=${say("page.shell.loading")}>${[1, 2, 3, 4].map((n) => html`<li class="result pending" key=${n} aria-hidden="true"><div class="grow"><span class="bone"></span><span class="bone short"></span></div></li>`)}</ul>`;
+const Coming = () => html`<div role="status" aria-label=${say("page.shell.loading")}><ul class="results" aria-hidden="true">${[1, 2, 3, 4].map((n) => html`<li class="result pending" key=${n}><div class="grow"><span class="bone"></span><span class="bone short"></span></div></li>`)}</ul></div>`;

@@ -19,7 +19,7 @@ export function Trial({ model, at, disabled }) {
       <button type="button" class="button small" disabled=${busy || disabled} onClick=${run}>${busy && html`<span class="spinner" aria-hidden="true"></span>`}${say(found ? "page.models.trial.again" : "page.models.trial.run")}</button></div>
     ${error && html`<${Trouble} error=${error} />`}
     ${!found && !error && html`<p class="small muted">${say("page.models.trial.why")}</p>`}
-    ${found && html`<ul class="checks" role="status">${found.checks.map((/** @type {any} */ c) => html`<li key=${c.check} data-well=${String(c.well)}><${Icon} name=${c.well === null ? "info" : c.well ? "check" : "warn"} /><span>${c.text}</span></li>`)}</ul>
+    ${found && html`<div role="status"><ul class="checks">${found.checks.map((/** @type {any} */ c) => html`<li key=${c.check} data-well=${String(c.well)}><${Icon} name=${c.well === null ? "info" : c.well ? "check" : "warn"} /><span>${c.text}</span></li>`)}</ul></div>
       <p class="small muted num">${[found.tokens_per_second && say("page.models.speed.exact", { speed: number(found.tokens_per_second, 1) }), found.at && ago(found.at)].filter(Boolean).join(" · ")}</p>`}
   </section>`;
 }

@@ -55,12 +55,12 @@ export function dayOf(said, now = Date.now()) {
 /** Does this look like the name of one model, rather than words to look for? @param {string} text */
 export function isName(text) {
   const said = text.trim();
-  return /^(?:https?:\/\/|hf\.co\/|ollama:|ollama\.com\/)\S+$/i.test(said) || /^[\w.-]+\/[\w.-]+(?:[:/@]\S+)?$/.test(said);
+  return /^(?:https?:\/\/|hf\.co\/|ollama:|ollama\.com\/)\S+$/i.test(said) || /^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*(?:[:/@]\S+)?$/.test(said);
 }
 
 /** The repository a reference is of: `org/repo` of `org/repo:Q4_K_M`; null for what is of no repository of the Hub.
  * @param {string} reference */
 export function repositoryOf(reference) {
-  const found = /^(?:https?:\/\/)?(?:(?:hf\.co|huggingface\.co)\/)?([\w.-]+\/[\w.-]+)(?:[:@/].*)?$/.exec(reference.trim());
-  return found && !/^(?:https?|ollama|ollama\.com)$/i.test(found[1].split("/")[0]) ? found[1] : null;
+  const found = /^(?:(?:https?:\/\/)?(?:www\.)?(?:hf\.co|huggingface\.co)\/)?([\w.-]+\/[\w.-]+)(?:[:@/].*)?$/.exec(reference.trim());
+  return found && !/^(?:ollama|ollama\.com)$/i.test(found[1].split("/")[0]) ? found[1] : null;
 }
