@@ -195,13 +195,22 @@ _EYES = re.compile(
 )
 
 
+def _plain(stem: str, quantisation: str | None) -> str:
+    """A stem in small letters, without the quantisation at its end."""
+    name = stem.lower()
+    if quantisation and name.endswith(quantisation.lower()):
+        name = name[: -len(quantisation)]
+    return name.rstrip("-_.")
+
+
 def likeness(stem: str, projector: str) -> int:
     """How many letters at its start a model's stem shares with the name of a projector's file; 0 for a projector that
     names no model (`mmproj-F16.gguf`), or another one's."""
-    own = _EYES.sub("", read(projector).stem).lower()
-    wanted = stem.lower()
+    eyes = read(projector)
+    own = _EYES.sub("", _plain(_EYES.sub("", eyes.stem), eyes.quantisation))
+    wanted = _plain(stem, read(f"{stem}.gguf").quantisation)
     same = next((n for n, (a, b) in enumerate(zip(own, wanted, strict=False)) if a != b), min(len(own), len(wanted)))
-    return same if same >= len(own) - 1 or same == len(wanted) else 0
+    return same if same and (same == len(own) or same == len(wanted)) else 0
 
 
 def projector_in(paths: Iterable[str]) -> str | None:

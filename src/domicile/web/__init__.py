@@ -291,6 +291,10 @@ ROUTES: tuple[Route, ...] = (
 )
 
 
+for _name in [name for name, it in vars().items() if isinstance(it, Room)]:
+    del globals()[_name]  # from here on `from domicile.web import openai` is the module, as anywhere
+
+
 class _Row(BaseRoute):
     """A row as Starlette matches it. A path that does not begin like the row's costs no regular expression, and a row
     that nobody asked for has none made."""
