@@ -70,12 +70,13 @@ def chat_shown(request: Request, chat: Chat) -> dict[str, Any]:
 
 
 def whole_shown(request: Request, whole: Whole) -> dict[str, Any]:
-    """A chat with all its messages, and the ids of those on the branch that is shown."""
+    """A chat with all its messages, the ids of those on the branch that is shown, and what answers wait for."""
     lang = language(request.scope)
     return {
         **chat_shown(request, whole.chat),
         "messages": [message_shown(m, lang) for m in whole.messages.values()],
         "path": [m.id for m in path_to(whole.messages, whole.chat.leaf)],
+        "statuses": room(request).statuses(whole.chat.id),
     }
 
 
@@ -134,7 +135,7 @@ async def delete_many(request: Request) -> Response:
 async def chat(request: Request) -> Response:
     """A conversation with all its messages as a tree: those of one `parent` are branches of one another.
 
-    `path` holds the ids of the branch that is shown. Messages that are being written stand as they are at this moment;
+    `path` holds the ids of the branch that is shown, `statuses` what answers wait for. Messages that are being written stand as they are at this moment;
     `GET .../events` begins with the same, and goes on.
     """
     return JSONResponse(whole_shown(request, room(request).whole(request.path_params["id"], owner(request))))
