@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-parity redis chromium node vendor run test check fix bench docs lock clean
+.PHONY: help setup setup-dev setup-parity redis chromium node vendor run test test-engines check fix bench docs lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -64,6 +64,10 @@ vendor: setup-dev ## fetch anew what the page takes from npm (tools/vendor.toml)
 
 test: check setup-parity redis chromium node ## everything CI runs: format, lint, types, layers, docs, tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# Minutes, and hundreds of megabytes from the index that pip is set to: not among the tests of every change.
+test-engines: setup-parity ## install an engine for real, in an empty house, and ask a model of it
+	$(BIN)/python -m pytest -m engines
 
 check: setup-dev ## the same without the tests
 	$(BIN)/ruff format --check .

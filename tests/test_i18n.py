@@ -20,6 +20,7 @@ SOURCE = Path(i18n.__file__).parent
 FAMILIES = {
     "error": "errors.py: `error.<code>`, `error.<code>.<reason>` (test_errors)",
     "hint": "errors.py: `hint.<code>`, `hint.<code>.<reason>` (test_errors)",
+    "can": "web/capabilities.py: what a model can do",
     "cmd": "cli.py: COMMANDS",
     "opt": "cli.py: option()",
     "arg": "cli.py: argument()",
@@ -32,6 +33,7 @@ FAMILIES = {
     "export": "giving: how a model was given",
     "step": "output.py: the steps of a job",
     "job": "commands/jobs.py: the states of a job",
+    "engine": "commands/engines.py: the states of an engine that is added",
     "notice": "jobs/notices.py: how a job ended",
     "doctor": "web/api.py: checks",
     "reach": "targets.Reach: where a target is",

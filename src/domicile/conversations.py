@@ -80,7 +80,7 @@ class Conversations:
     async def folder_for(self, launch: Launch, kind: str) -> Path | None:
         """Where a model that is about to wake may keep what it reads; None when nothing is to be kept."""
         model, plan = launch.model, launch.plan
-        if self.store.limit_bytes <= 0 or launch.embedding or plan.projector:
+        if self.store.limit_bytes <= 0 or launch.embedding or plan.projector or model.format != "gguf":
             return None  # the engine keeps no state where images may be in it
         chosen = asdict(plan)
         depends = {key: chosen[key] for key in ("n_ctx", "n_parallel", "type_k", "type_v", "flash_attention")}

@@ -417,6 +417,8 @@ def _weights(facts: Facts) -> int | None:
 
 OTHER_ENGINE_BYTES = 450 * memory.MIB
 """A Python process with torch or onnxruntime. Assumed."""
+_HALF = frozenset({"F16", "BF16", "float16", "bfloat16"})
+_HALF_IS_NATIVE = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 OTHER_ENGINE_SHARE = 0.15
 """Activations and copies beside the weights. Assumed: none of these engines was measured."""
 
@@ -426,6 +428,8 @@ def _other_engine(facts: Facts, hardware: Hardware, ask: memory.Ask) -> FitRepor
     weights = _weights(facts)
     if weights is None:
         return _unknown(facts, hardware, ask, Reason("unknown_weights", {}))
+    if facts.format == "safetensors" and facts.quantisation in _HALF and not _HALF_IS_NATIVE & set(hardware.features):
+        weights *= 2  # `textgen.loading.dtype_for`: half precision is computed in twice the width there
     known = memory.trouble(facts) is None
     kept = memory.kv_bytes(facts, ask.context, slots=ask.slots) if known else 0
     work = int(weights * OTHER_ENGINE_SHARE)

@@ -7,7 +7,7 @@ what the same launch took before when that was more.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _UNKNOWN = 1 << 60
 _MARGIN_BYTES = 1 << 30
 """What a child may take beyond its need before its allocations fail: a prediction may be wrong, and stacks count."""
+_TORCH_SLOTS = 8
+"""Conversations decoded together by the torch engine, unless a person said how many."""
 _NOTABLE = 1.02
 """A run is kept again when it took this much more than before."""
 
@@ -89,9 +91,9 @@ class Waker:
         machine = await self._adviser().machine_for_engine()
         if room is not None:
             machine = _with_room(machine, room)
-        own = {**self._derived(model.name), **self.own(model.name)}
-        tuning, facts = await self._adviser().tune(model, machine, own, terms)
-        return tuning, facts, machine
+        derived, own = self._derived(model.name), self.own(model.name)
+        tuning, facts = await self._adviser().tune(model, machine, {**derived, **own}, terms)
+        return _told(tuning, derived.keys() - own.keys()), facts, machine
 
     # -- waking --
 
@@ -107,6 +109,8 @@ class Waker:
     async def prepare(self, model: Installed, terms: Terms, room: Bytes) -> Prepared:
         """How to wake a model in this room, and what it takes. Raises what is wrong with its file."""
         tuning, facts, machine = await self.tuning(model, terms, room)
+        if model.format == "safetensors":
+            tuning = _for_torch(tuning)
         need = self._need(model, tuning, machine)
         device = _device(tuning.report, machine)
         self._runs[model.name] = _Run(tuning.report, facts, tuning.plan, device)
@@ -152,6 +156,24 @@ class Waker:
             self._adviser().remember(
                 model, run.facts, run.report, actual, awake.tokens_per_second(), run.plan.label, run.device
             )
+
+
+def _told(tuning: Tuning, brought: Set[str]) -> Tuning:
+    """The tuning, which says of these settings that they came with the model."""
+    came = {
+        name: replace(choice, by="model", why=Reason("tune.brought", {}))
+        for name, choice in tuning.choices.items()
+        if name in brought and choice.by == "you"
+    }
+    return replace(tuning, choices={**tuning.choices, **came}) if came else tuning
+
+
+def _for_torch(tuning: Tuning) -> Tuning:
+    """Several short conversations share the memory of one long context there: more at once cost nothing."""
+    if tuning.choices["slots"].by != "house":
+        return tuning
+    context = tuning.plan.context
+    return replace(tuning, plan=replace(tuning.plan, n_ctx=context * _TORCH_SLOTS, n_parallel=_TORCH_SLOTS))
 
 
 def _with_room(machine: Hardware, room: Bytes) -> Hardware:

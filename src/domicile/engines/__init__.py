@@ -165,6 +165,14 @@ class Row:
 
 ROWS: tuple[Row, ...] = (
     Row(
+        "transformers",
+        "transformers",
+        "transformers_child",
+        frozenset({"safetensors"}),
+        frozenset({"text-generation", "text2text-generation", "image-text-to-text"}),
+        runtime_bytes=2 << 30,
+    ),
+    Row(
         "encoder",
         "transformers",
         "encoder_child",

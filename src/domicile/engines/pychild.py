@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -88,7 +88,9 @@ class PythonEngine:
             ENVIRONMENT | dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads),
         )
         async with ward.raised(task) as child:
-            yield _Awake(child)
+            awake = _Awake(child)
+            await awake.come_up()
+            yield awake
 
 
 class _Awake:
@@ -101,6 +103,12 @@ class _Awake:
         self.gone = child.gone
         self.sealed = child.sealed
         self.prompts: Prompts | None = None
+
+    async def come_up(self) -> None:
+        """Ask once whether this program counts prompts (`POST /count`)."""
+        status, body = await self._ward.told("POST", "/count", b'{"prompt": ""}')
+        if status == 200:
+            self.prompts = _Counting(self._ward, int(json.loads(body)["context"]))
 
     def resident_bytes(self) -> int | None:
         """See `Awake.resident_bytes`."""
@@ -138,3 +146,37 @@ class _Awake:
         async with self._ward.ask("POST", path, body) as answer:
             yield Reply(answer.status, answer.content_type, answer.body)
         await self._said()
+
+
+class _Counting:
+    """See `Prompts`: how long prompts are. What was read is the child's own affair, and is not kept."""
+
+    def __init__(self, child: Ward, context: int) -> None:
+        self._ward = child
+        self._context = context
+
+    async def context(self) -> int | None:
+        return self._context
+
+    async def count(self, path: str, body: bytes) -> int | None:
+        tokens = await self.tokens(path, body)
+        return None if tokens is None else len(tokens)
+
+    async def count_text(self, text: str) -> int | None:
+        return await self.count("", json.dumps({"prompt": text}).encode())
+
+    async def tokens(self, path: str, body: bytes) -> list[int] | None:
+        status, said = await self._ward.told("POST", "/count", body)
+        return [int(token) for token in json.loads(said)["tokens"]] if status == 200 else None
+
+    async def slots(self) -> Sequence[bool]:
+        return ()
+
+    async def save(self, slot: int, file: str) -> int:
+        return 0
+
+    async def restore(self, slot: int, file: str) -> int:
+        return 0
+
+    async def shorten(self, slot: int, tokens: Sequence[int]) -> bool:
+        return False
