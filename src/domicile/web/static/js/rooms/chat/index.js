@@ -52,7 +52,7 @@ let unnamed = () => {};
 function named() {
   unnamed();
   const talk = current.value;
-  const name = () => (document.title = `${talk?.chat.value?.title || say("page.room.chat")} · Domicile`);
+  const name = () => (document.title = `${talk?.chat.value?.title || document.querySelector("h1")?.textContent} · Domicile`);
   unnamed = talk?.chat.subscribe(name) ?? (() => {});
   name();
 }

@@ -35,7 +35,7 @@ export function Item({ chat }) {
     ticked.value = now;
   };
   return html`<li class="chat-item ${here ? "is-here" : ""}">
-    ${ticks && html`<input type="checkbox" checked=${ticks.has(chat.id)} onChange=${tick} aria-label=${say("page.chat.select.one", { title: titleOf(chat) })} />`}
+    ${ticks && html`<input type="checkbox" checked=${ticks.has(chat.id)} onChange=${tick} aria-label=${say("page.chat.select.this", { title: titleOf(chat) })} />`}
     <a href=${`/?chat=${encodeURIComponent(chat.id)}`} aria-current=${here ? "true" : undefined} title=${titleOf(chat)} onClick=${ticks ? (/** @type {Event} */ e) => (e.preventDefault(), tick()) : go}>
       <span class="cut">${titleOf(chat)}</span>
       ${chat.writing && html`<span class="spinner" role="img" aria-label=${say("page.chat.writes")}></span>`}
