@@ -174,7 +174,7 @@ def test_the_list_is_searched_renamed_pinned_put_away_and_cleared(talking: Talki
     page = visit(talking.url + "/", lang="fr")
     items = page.locator(".chat-item")
     expect(items).to_have_count(2)
-    page.locator("body").press("k")
+    page.locator("#room").press("k")
     page.keyboard.type("eleve coeur")
     expect(items).to_have_count(1)
     page.locator("#find").fill("hibou")
@@ -338,8 +338,7 @@ def test_what_is_hostile_is_shown_and_never_runs(talking: Talking, visit: Visit,
 def test_keys_do_things_and_can_be_switched_off(talking: Talking, visit: Visit) -> None:
     page = visit(f"{talking.url}/?chat={talking.chat('A question', 'An answer')}")
     expect(page.locator(".said")).to_have_text("A question")
-    body = page.locator("body")
-    body.press("?")
+    page.locator(".talk").press("?")
     dialog = page.get_by_role("dialog", name="Keyboard shortcuts")
     expect(dialog).to_contain_text("A new chat")
     assert axe(page) == []

@@ -135,8 +135,8 @@ async def delete_many(request: Request) -> Response:
 async def chat(request: Request) -> Response:
     """A conversation with all its messages as a tree: those of one `parent` are branches of one another.
 
-    `path` holds the ids of the branch that is shown, `statuses` what answers wait for. Messages that are being written stand as they are at this moment;
-    `GET .../events` begins with the same, and goes on.
+    `path` holds the ids of the branch that is shown, `statuses` what answers wait for. Messages that are being written
+    stand as they are at this moment; `GET .../events` begins with the same, and goes on.
     """
     return JSONResponse(whole_shown(request, room(request).whole(request.path_params["id"], owner(request))))
 
