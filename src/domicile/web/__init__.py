@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         ranking,
         responses,
         search,
+        tab,
         tuning,
     )
 else:  # imported by the first request to each
@@ -68,7 +69,7 @@ else:  # imported by the first request to each
     jobs, kept, library, metrics = Room("jobs"), Room("kept"), Room("library"), Room("metrics")
     neighbour, ollama, ollama_models, openai = Room("neighbour"), Room("ollama"), Room("ollama_models"), Room("openai")
     origins, pages, progress, ranking = Room("origins"), Room("pages"), Room("progress"), Room("ranking")
-    responses, search, tuning = Room("responses"), Room("search"), Room("tuning")
+    responses, search, tab, tuning = Room("responses"), Room("search"), Room("tab"), Room("tuning")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,10 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/", pages.front_door, gives="text/html, text/plain", query=("lang", "theme")),
     *(Route("GET", r.path, pages.room, gives="text/html", query=("lang", "theme")) for r in ROOMS[1:]),
     Route("GET", "/static/{path:path}", pages.static, gives="application/octet-stream"),
+    Route("GET", "/sw.js", tab.worker, gives="text/javascript"),
+    Route("GET", "/domicile/tab", tab.models),
+    Route("GET", "/domicile/files/{name:path}/resolve/main/{file:path}", tab.file, gives="application/octet-stream"),
+    Route("GET", "/domicile/files/{name:path}/main/{file:path}", tab.file, gives="application/octet-stream"),
     Route("POST", "/v1/chat/completions", openai.chat_completions, "chat", "application/json, text/event-stream"),
     Route("POST", "/v1/completions", openai.completions, "completion", "application/json, text/event-stream"),
     Route("POST", "/v1/embeddings", openai.embeddings, "embeddings"),

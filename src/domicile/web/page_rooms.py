@@ -31,6 +31,7 @@ ROOMS: tuple[Room, ...] = (
     Room("models", "/models"),
     Room("pictures", "/pictures"),
     Room("speech", "/speech"),
+    Room("tab", "/tab", ("tab.css",)),
     Room("machine", "/machine"),
     Room("learn", "/learn"),
     Room("settings", "/settings"),
