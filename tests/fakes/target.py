@@ -46,6 +46,8 @@ class FakeTarget:
     """Said as reasoning before the words of a stream."""
     glue: str = " "
     """After each word of a stream."""
+    pace_s: float = 0
+    """Between the words of a stream."""
     going: threading.Event = field(default_factory=_set)
     """Cleared: the second word of a stream does not come."""
     heard: list[Heard] = field(default_factory=list)
@@ -117,6 +119,8 @@ class FakeTarget:
                 return False
             while number and not self.going.is_set():
                 await asyncio.sleep(0.02)
+            if self.pace_s:
+                await asyncio.sleep(self.pace_s)
             chunk = {"choices": [{"index": 0, "delta": {"content": word + self.glue}, "finish_reason": None}]}
             await self._send(writer, _chunked(b"data: " + json.dumps(chunk).encode() + b"\n\n"))
         await self._send(writer, (_chunked(b"data: [DONE]\n\n") if kind != "empty" else b"") + b"0\r\n\r\n")

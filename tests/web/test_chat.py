@@ -400,3 +400,22 @@ def test_ten_thousand_conversations_come_page_by_page(talking: Talking, visit: V
         e.scrollTop = e.scrollHeight; await new Promise(r => setTimeout(r, 150)); } }"""
     )
     expect(items.last).to_contain_text("Number 0")
+
+
+def test_an_answer_of_the_tab_is_kept_with_the_others(talking: Talking, visit: Visit) -> None:
+    page = visit(talking.url + "/", lang="fr")
+    page.evaluate("() => localStorage.setItem('domicile.tab.threads', '1')")
+    page.reload()
+    _pick(page, page.get_by_role("button", name="Où il répond"), "Dans cet onglet")
+    _say(page, "Qui es-tu ?")
+    badge = page.locator(".turn.assistant .who .badge")
+    expect(badge).to_have_text("dans cet onglet")
+    expect(page.locator(".turn.assistant .turn-foot")).to_be_visible(timeout=90_000)
+    page.reload()
+    expect(page.locator(".turn.assistant .written")).to_contain_text("graine")
+    expect(badge).to_have_text("dans cet onglet")
+    chat = httpx2.get(f"{talking.url}/domicile/chats/{page.url.split('=')[1]}").json()
+    assert [(m["role"], m["model"], m["served_by"]) for m in chat["messages"]] == [
+        ("user", None, None),
+        ("assistant", "graine", "tab"),
+    ]

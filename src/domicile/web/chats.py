@@ -169,7 +169,10 @@ async def fork(request: Request) -> Response:
 
 
 async def say(request: Request) -> Response:
-    """Add messages to the branch that is shown without asking a model: `{"messages": [{"role", "text"}]}`."""
+    """Add messages to the branch that is shown without asking a model: `{"messages": [{"role", "text"}]}`.
+
+    Of an answer, `model` says who gave it and `served_by` where: `tab`, the name of a target.
+    """
     _, data = await asking.json_object(request)
     listed = data.get("messages")
     if not isinstance(listed, list) or not 0 < len(listed) <= 1000:
@@ -182,7 +185,9 @@ async def say(request: Request) -> Response:
         if one.get("role") not in {"user", "assistant"}:
             raise _one_of(f"{where}.role", one.get("role"), ("user", "assistant"))
         model = bounded(one, "model", NAME)
-        facts = {"model": model} if model and one["role"] == "assistant" else {}
+        served = bounded(one, "served_by", NAME)
+        known = {"model": model, **({"served_by": served} if served else {})} if model else {}
+        facts = known if one["role"] == "assistant" else {}
         text = bounded(one, "text", TEXT) or ""
         said.append({"role": one["role"], "text": text, "reasoning": bounded(one, "reasoning", TEXT), "facts": facts})
     made = room(request).say(request.path_params["id"], said, owner(request))

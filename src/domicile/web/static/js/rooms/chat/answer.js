@@ -30,7 +30,8 @@ export function Answer({ talk, message, beside = false, shown = true }) {
   };
   return html`<article class="turn assistant ${beside ? "beside" : ""}" id=${message.id} tabindex="-1" aria-busy=${writes}>
     <h3 class="who"><span class="cut">${message.model}</span>
-      ${message.served_by && message.served_by !== "home" && html`<span class="badge away"><${Icon} name="away" />${say("page.chat.by", { who: message.served_by })}</span>`}
+      ${message.served_by === "tab" && html`<span class="badge"><${Icon} name="tab" />${say("page.chat.by.tab")}</span>`}
+      ${message.served_by && !["home", "tab"].includes(message.served_by) && html`<span class="badge away"><${Icon} name="away" />${say("page.chat.by", { who: message.served_by })}</span>`}
       ${message.parameters && html`<span class="small muted cut">${Object.entries(message.parameters).map(([name, value]) => `${name} ${typeof value === "object" ? "…" : value}`).join(", ")}</span>`}
       ${beside && shown && html`<span class="badge accent"><${Icon} name="check" />${say("page.chat.chosen")}</span>`}
     </h3>

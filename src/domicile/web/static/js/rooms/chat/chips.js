@@ -24,7 +24,7 @@ export function Chips() {
 function words(one) {
   if (one.state === "coming") return `${say("page.chat.file.coming")} ${size(one.size)}`;
   if (one.state === "hearing") return say("page.chat.file.hearing");
-  if (one.state === "failed") return [one.why?.message, one.why?.hint].filter(Boolean).join(" ");
+  if (one.state === "failed") return html`${one.why?.message}${one.why?.hint && html`<br />${one.why.hint}`}`;
   return one.file ? readOf(one.file) : "";
 }
 

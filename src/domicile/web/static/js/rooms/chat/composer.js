@@ -1,16 +1,19 @@
 /** Where one writes: Enter sends, Shift and Enter begins a line; files by button, by drop and by paste; the voice. */
 import { say } from "../../lib/i18n.js";
+import { places } from "../../engines/index.js";
 import { Icon } from "../../lib/icon.js";
 import { Menu } from "../../lib/menu.js";
 import { open } from "../../lib/dialog.js";
 import { html, useEffect, useRef, useState } from "../../lib/preact.js";
 import { use } from "../../lib/store.js";
-import { report } from "../../lib/toast.js";
+import { report, toast } from "../../lib/toast.js";
 import { active, away, choices, refresh } from "../../shell/house.js";
+import { choosePlace, placeOf } from "../../shell/place.js";
 import { Chips } from "./chips.js";
 import { add, attach, coming, isLong, pastedName, ready, taken } from "./files.js";
 import { Foot } from "./foot.js";
-import { beginning, current, focusWanted, send, together } from "./room.js";
+import { beginning, current, focusWanted, inTab, send, together } from "./room.js";
+import { computed } from "./computed.js";
 
 const MOST_TOGETHER = 4;
 const DRAFT = "domicile.draft";
@@ -26,7 +29,11 @@ export function Composer({ answers }) {
   const [busy, setBusy] = useState(false);
   const place = useRef(/** @type {HTMLTextAreaElement | null} */ (null));
   const picker = useRef(/** @type {HTMLInputElement | null} */ (null));
-  const writing = useWriting(talk);
+  const here = use(computed);
+  const computes = here && here.talk === talk && !here.trouble ? here : null;
+  const writing = useWriting(talk) || !!computes;
+  const model = use(active);
+  use(places);
   const key = `${DRAFT}.${talk?.id ?? "new"}`;
   const keeps = !(talk?.temporary ?? temporary);
   useEffect(() => setText(sessionStorage.getItem(key) ?? ""), [key]);
@@ -44,6 +51,7 @@ export function Composer({ answers }) {
     setBusy(true);
     try {
       const ids = await ready();
+      if (ids?.length && inTab()) return toast(say("page.chat.tab.files"));
       if (ids === null || coming.value.some((one) => one.state === "failed")) return;
       await send(text.trim(), ids);
       taken();
@@ -73,6 +81,7 @@ export function Composer({ answers }) {
     const toggle = (name) => (together.value = chosen.includes(name) ? chosen.filter((m) => m !== name) : [...chosen, name].slice(0, MOST_TOGETHER));
     return (choices.value?.installed ?? []).filter((m) => m.state !== "missing").map((m) => ({ label: m.name, checked: chosen.includes(m.name), run: () => toggle(m.name) }));
   };
+  const wheres = () => /** @type {const} */ (["here", "tab"]).map((place) => ({ icon: place === "here" ? "home" : "tab", label: say(`page.selector.place.${place}`), checked: !!model && placeOf(model.name, model.format) === place, run: () => model && choosePlace(model.name, place) }));
   const options = async () => {
     const { Options } = await import("./options.js");
     await open(Options);
@@ -90,10 +99,11 @@ export function Composer({ answers }) {
         <button type="button" class="ghost icon-only" title=${say("page.chat.attach")} onClick=${() => picker.current?.click()}><${Icon} name="attach" label=${say("page.chat.attach")} /></button>
         <${Voice} heard=${(/** @type {string} */ words) => (write(text ? `${text} ${words}` : words), place.current?.focus())} />
         ${(all?.installed.length ?? 0) > 1 && !target && html`<${Menu} icon="columns" small=${false} pressed=${models.length > 1} label=${say("page.chat.together.choose")} items=${chooseTogether} />`}
+        ${model && !target && ["gguf", "onnx"].includes(model.format) && html`<${Menu} icon=${inTab() ? "tab" : "home"} small=${false} pressed=${inTab()} label=${say("page.selector.place")} items=${wheres} />`}
         <button type="button" class="ghost icon-only" title=${say("page.chat.options")} onClick=${options}><${Icon} name="sliders" label=${say("page.chat.options")} /></button>
         <span class="grow"></span>
         ${writing
-          ? html`<button type="button" class="button round" title=${say("page.chat.stop")} onClick=${() => talk?.stop().catch(report)}><${Icon} name="stop" label=${say("page.chat.stop")} /></button>`
+          ? html`<button type="button" class="button round" title=${say("page.chat.stop")} onClick=${() => (computes ? computes.leave.abort() : talk?.stop().catch(report))}><${Icon} name="stop" label=${say("page.chat.stop")} /></button>`
           : html`<button type="submit" class="button primary round" title=${say("page.chat.send")} disabled=${!canSend}><${Icon} name="send" label=${say("page.chat.send")} /></button>`}
       </div>
     </form>

@@ -155,9 +155,13 @@ export class Conversation {
     return remove(this.path(`/messages/${message}`));
   }
 
-  /** Add what was said without the house: the question, and the answer of an engine in this tab.
+  /** Add what is said without asking the house: a question to the engine in this tab.
    * @param {{role: "user" | "assistant", text: string, reasoning?: string, model?: string}[]} messages */
   async add(messages) {
-    await post(this.path("/messages"), { messages });
+    const { messages: made } = await post(this.path("/messages"), { messages });
+    const all = new Map(this.messages.value);
+    for (const one of made) if (!all.has(one.id)) all.set(one.id, one);
+    this.messages.value = all;
+    if (this.chat.value) this.chat.value = { ...this.chat.value, leaf: made.at(-1).id };
   }
 }

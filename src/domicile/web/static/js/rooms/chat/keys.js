@@ -1,6 +1,7 @@
 /** Keys that do things. Single letters only where nobody writes, and not at all where they are switched off. */
 import { open } from "../../lib/dialog.js";
 import { report } from "../../lib/toast.js";
+import { computed } from "./computed.js";
 import { current, focusWanted, keysOn, newChat, sideShown } from "./room.js";
 
 /** What each does, and how it is said. */
@@ -33,7 +34,10 @@ const DEEDS = {
   write: () => focusWanted.value++,
   options: async () => open((await import("./options.js")).Options),
   help: async () => open((await import("./help.js")).Help),
-  stop: () => current.value?.writing.length && current.value.stop().catch(report),
+  stop: () => {
+    if (computed.value && !computed.value.trouble) computed.value.leave.abort();
+    if (current.value?.writing.length) current.value.stop().catch(report);
+  },
 };
 
 /** @param {string} selector @returns {HTMLElement | undefined} */

@@ -2,8 +2,11 @@
 import { post, remove } from "../../lib/api.js";
 import { state } from "../../lib/state.js";
 import { kept, signal } from "../../lib/store.js";
+import { report } from "../../lib/toast.js";
 import { active, away, choices } from "../../shell/house.js";
+import { placeOf } from "../../shell/place.js";
 import { Conversation } from "./conversation.js";
+import { compute } from "./tab.js";
 
 /** @typedef {{system: string | null, parameters: Record<string, any>, strategy: string | null, temporary: boolean}} Beginning */
 
@@ -68,9 +71,16 @@ function close() {
   if (left.temporary && !left.trouble.value) remove(left.path()).catch(() => {}); // gone already, or the house is
 }
 
+/** Does this browser compute the next answer? */
+export const inTab = () => !away.value && together.value.length < 2 && !!active.value && placeOf(active.value.name, active.value.format) === "tab";
+
 /** Say something, in the conversation that is open or in a new one. @param {string} text @param {string[]} attachments */
 export async function send(text, attachments) {
   const talk = current.value ?? (await begin());
+  if (inTab() && active.value) {
+    await talk.add([{ role: "user", text }]);
+    return void compute(talk, active.value.name).catch(report);
+  }
   await talk.answer({ text, ...(attachments.length ? { attachments } : {}), ...whom() });
 }
 

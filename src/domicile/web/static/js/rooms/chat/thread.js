@@ -5,6 +5,7 @@ import { Trouble } from "../../lib/load.js";
 import { html, useEffect, useRef, useState } from "../../lib/preact.js";
 import { use } from "../../lib/store.js";
 import { Answer } from "./answer.js";
+import { Computed } from "./tab.js";
 import { newChat, wanted } from "./room.js";
 import { versions } from "./tree.js";
 import { Question } from "./turn.js";
@@ -67,6 +68,7 @@ export function Thread({ talk }) {
         ${!trouble && !chat && html`<p class="loading" role="status"><span class="spinner" aria-hidden="true"></span>${say("page.shell.loading")}</p>`}
         ${chat?.system && html`<details class="system"><summary>${say("page.chat.system")}</summary><p>${chat.system}</p></details>`}
         ${path.map((one) => html`<${Turn} key=${one.parent ?? one.id} talk=${talk} message=${one} />`)}
+        <${Computed} talk=${talk} />
       </div>
     </div>
     ${behind && html`<button type="button" class="button to-end" onClick=${down}><${Icon} name="down" />${say(talk.writing.length ? "page.chat.to_end.writing" : "page.chat.to_end")}</button>`}
