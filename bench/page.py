@@ -41,6 +41,13 @@ def text(words: int = WORDS) -> tuple[str, ...]:
     return tuple(w + " " for w in "".join(parts).split(" "))[:words]
 
 
+def _seconds(metrics: Any) -> dict[str, float]:
+    """What the page's thread has spent, by kind."""
+    said = metrics.send("Performance.getMetrics")["metrics"]
+    wanted = {"ScriptDuration", "LayoutDuration", "RecalcStyleDuration", "TaskDuration"}
+    return {m["name"]: m["value"] for m in said if m["name"] in wanted}
+
+
 def main(folder: Path) -> dict[str, Any]:
     """Measure once."""
     with (
@@ -63,11 +70,15 @@ def main(folder: Path) -> dict[str, Any]:
         page.goto(f"{house.url}/?chat={chat}")
         page.locator("#say").fill("Write two thousand words.")
         page.evaluate(_WATCH)
+        metrics = page.context.new_cdp_session(page)
+        metrics.send("Performance.enable")
+        before = _seconds(metrics)
         began = time.monotonic()
         page.keyboard.press("Enter")
         page.locator(".turn.assistant[aria-busy=false]").wait_for(timeout=180_000)
         took = time.monotonic() - began
         long = page.evaluate("() => window.long")
+        after = _seconds(metrics)
         browser.close()
     return {
         "kilobytes": round(max(size for size, _ in loads) / 1000),
@@ -75,6 +86,7 @@ def main(folder: Path) -> dict[str, Any]:
         "streamed_s": round(took, 1),
         "long_tasks": len(long),
         "longest_ms": max(long, default=0),
+        **{name: round(after[name] - before[name], 2) for name in after},
         "goals": GOALS,
     }
 

@@ -12,6 +12,7 @@ import { begin } from "./shelves.js";
 import { Side } from "./side.js";
 import { Thread } from "./thread.js";
 import { Tools } from "./tools.js";
+import { prepare } from "./written.js";
 
 /** @param {HTMLElement} place */
 export function mount(place) {
@@ -22,6 +23,7 @@ export function mount(place) {
   begin();
   keys();
   shell();
+  setTimeout(prepare, 1500); // before the first answer, after the first sight
 }
 
 /** What the shell does otherwise in this room. */
