@@ -175,6 +175,7 @@ def test_the_list_is_searched_renamed_pinned_put_away_and_cleared(talking: Talki
     items = page.locator(".chat-item")
     expect(items).to_have_count(2)
     page.locator("#room").press("k")
+    expect(page.locator("#find")).to_be_focused()
     page.keyboard.type("eleve coeur")
     expect(items).to_have_count(1)
     page.locator("#find").fill("hibou")

@@ -23,7 +23,9 @@ const DEEDS = {
   search: () => {
     if (matchMedia("(max-width: 56rem)").matches) document.getElementById("menu-button")?.click();
     sideShown.value = true;
-    requestAnimationFrame(() => requestAnimationFrame(() => document.getElementById("find")?.focus()));
+    const find = document.getElementById("find");
+    if (find?.checkVisibility()) find.focus(); // what is typed next is meant for it
+    else requestAnimationFrame(() => requestAnimationFrame(() => find?.focus()));
   },
   side: () => (sideShown.value = !sideShown.value),
   edit: () => last(".turn.user .edit-button")?.click(),
