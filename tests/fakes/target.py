@@ -30,12 +30,26 @@ class Heard:
         return found
 
 
+def _set() -> threading.Event:
+    event = threading.Event()
+    event.set()
+    return event
+
+
 @dataclass
 class FakeTarget:
     fault: str = "well"
     words: tuple[str, ...] = ("from", "elsewhere")
     models: tuple[str, ...] = ("mistral",)
     onward: str = ""
+    thoughts: tuple[str, ...] = ()
+    """Said as reasoning before the words of a stream."""
+    glue: str = " "
+    """After each word of a stream."""
+    pace_s: float = 0
+    """Between the words of a stream."""
+    going: threading.Event = field(default_factory=_set)
+    """Cleared: the second word of a stream does not come."""
     heard: list[Heard] = field(default_factory=list)
     connections: int = 0
     bytes_in: int = 0
@@ -97,10 +111,17 @@ class FakeTarget:
 
     async def _stream(self, writer: asyncio.StreamWriter, kind: str) -> bool:
         await self._send(writer, self._head("text/event-stream", "Transfer-Encoding: chunked\r\n"))
+        for word in self.thoughts:
+            thought = {"choices": [{"index": 0, "delta": {"reasoning_content": word + self.glue}}]}
+            await self._send(writer, _chunked(b"data: " + json.dumps(thought).encode() + b"\n\n"))
         for number, word in enumerate(self.words if kind != "empty" else ()):
             if kind == "breaks" and number:
                 return False
-            chunk = {"choices": [{"index": 0, "delta": {"content": word + " "}, "finish_reason": None}]}
+            while number and not self.going.is_set():
+                await asyncio.sleep(0.02)
+            if self.pace_s:
+                await asyncio.sleep(self.pace_s)
+            chunk = {"choices": [{"index": 0, "delta": {"content": word + self.glue}, "finish_reason": None}]}
             await self._send(writer, _chunked(b"data: " + json.dumps(chunk).encode() + b"\n\n"))
         await self._send(writer, (_chunked(b"data: [DONE]\n\n") if kind != "empty" else b"") + b"0\r\n\r\n")
         return True

@@ -140,8 +140,13 @@ class Chats:
         for message in messages.values():
             writing = self._writers.get(message.id)
             if writing is not None:
-                messages[message.id] = writing.now()
+                messages[message.id] = writing.told()
         return Whole(chat, messages)
+
+    def statuses(self, chat_id: str) -> list[dict[str, Any]]:
+        """What each answer of this chat that is being written waits for."""
+        mine = (self._writers.get(message_id) for message_id, chat in self._of_message.items() if chat.id == chat_id)
+        return [dict(writing.status) for writing in mine if writing is not None and "message" in writing.status]
 
     def writes(self, chat_id: str) -> bool:
         """Is an answer of this chat being written?"""

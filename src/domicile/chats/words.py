@@ -94,7 +94,16 @@ class Message:
 
 FACTS = (
     *("model", "served_by", "finish_reason", "prompt_tokens", "completion_tokens", "cached_tokens"),
-    *("tokens_per_second", "prompt_tokens_per_second", "first_token_s", "context", "dropped", "files", "notes"),
+    *(
+        "tokens_per_second",
+        "prompt_tokens_per_second",
+        "first_token_s",
+        "reasoning_s",
+        "context",
+        "dropped",
+        "files",
+        "notes",
+    ),
     *("parameters", "error", "edited_at"),
 )
 """What a message may be told to have beside its words; null where it is not known."""

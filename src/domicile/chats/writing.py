@@ -100,6 +100,16 @@ class Writing:
             facts={**self.message.facts, **self.facts},
         )
 
+    def told(self) -> Message:
+        """The message as watchers have heard it: what is still to be told would come to them twice."""
+        now = self.now()
+        text, reasoning = (sum(map(len, pieces)) for pieces in (self.untold_text, self.untold_reasoning))
+        return replace(
+            now,
+            text=now.text[: len(now.text) - text],
+            reasoning=now.reasoning[: len(now.reasoning) - reasoning],
+        )
+
 
 class Writers:
     """The answers that are being written. One for a house."""
@@ -246,6 +256,8 @@ class Writers:
         if writing.first_at is None:
             writing.first_at = now
             self._tell_status(writing, {"status": "writing"}, tell)
+        if delta.text and writing.said.reasoning and "reasoning_s" not in writing.facts:
+            writing.facts["reasoning_s"] = round(now - writing.first_at, 3)
         if delta.text:
             writing.untold_text.append(delta.text)
         if delta.reasoning:

@@ -70,12 +70,13 @@ def chat_shown(request: Request, chat: Chat) -> dict[str, Any]:
 
 
 def whole_shown(request: Request, whole: Whole) -> dict[str, Any]:
-    """A chat with all its messages, and the ids of those on the branch that is shown."""
+    """A chat with all its messages, the ids of those on the branch that is shown, and what answers wait for."""
     lang = language(request.scope)
     return {
         **chat_shown(request, whole.chat),
         "messages": [message_shown(m, lang) for m in whole.messages.values()],
         "path": [m.id for m in path_to(whole.messages, whole.chat.leaf)],
+        "statuses": room(request).statuses(whole.chat.id),
     }
 
 
@@ -134,8 +135,8 @@ async def delete_many(request: Request) -> Response:
 async def chat(request: Request) -> Response:
     """A conversation with all its messages as a tree: those of one `parent` are branches of one another.
 
-    `path` holds the ids of the branch that is shown. Messages that are being written stand as they are at this moment;
-    `GET .../events` begins with the same, and goes on.
+    `path` holds the ids of the branch that is shown, `statuses` what answers wait for. Messages that are being written
+    stand as they are at this moment; `GET .../events` begins with the same, and goes on.
     """
     return JSONResponse(whole_shown(request, room(request).whole(request.path_params["id"], owner(request))))
 
@@ -168,7 +169,10 @@ async def fork(request: Request) -> Response:
 
 
 async def say(request: Request) -> Response:
-    """Add messages to the branch that is shown without asking a model: `{"messages": [{"role", "text"}]}`."""
+    """Add messages to the branch that is shown without asking a model: `{"messages": [{"role", "text"}]}`.
+
+    Of an answer, `model` says who gave it and `served_by` where: `tab`, the name of a target.
+    """
     _, data = await asking.json_object(request)
     listed = data.get("messages")
     if not isinstance(listed, list) or not 0 < len(listed) <= 1000:
@@ -181,7 +185,9 @@ async def say(request: Request) -> Response:
         if one.get("role") not in {"user", "assistant"}:
             raise _one_of(f"{where}.role", one.get("role"), ("user", "assistant"))
         model = bounded(one, "model", NAME)
-        facts = {"model": model} if model and one["role"] == "assistant" else {}
+        served = bounded(one, "served_by", NAME)
+        known = {"model": model, **({"served_by": served} if served else {})} if model else {}
+        facts = known if one["role"] == "assistant" else {}
         text = bounded(one, "text", TEXT) or ""
         said.append({"role": one["role"], "text": text, "reasoning": bounded(one, "reasoning", TEXT), "facts": facts})
     made = room(request).say(request.path_params["id"], said, owner(request))

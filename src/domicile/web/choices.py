@@ -17,6 +17,7 @@ from domicile.app import House
 from domicile.types import Installed
 from domicile.web import sse
 from domicile.web.api import presence_shown
+from domicile.web.chats import chat_shown, owner
 from domicile.web.jobs import job_shown
 from domicile.web.trouble import house_of, language
 
@@ -73,10 +74,11 @@ def choice_shown(house: House, model: Installed) -> dict[str, Any]:
 
 
 async def events(request: Request) -> Response:
-    """Everything that changes, on one connection (SSE): `job`, `awake` and `library`.
+    """Everything that changes, on one connection (SSE): `job`, `awake`, `library` and what happens to chats.
 
     `job` is a job's new state; `awake` the models that are not asleep, at first and whenever one of them changes;
-    `library` what comes and goes in the folders of models. `Last-Event-ID` goes on after the last `job` seen.
+    `library` what comes and goes in the folders of models; `chat`, `removed` and `imported` as `/domicile/chats/events`
+    tells them. `Last-Event-ID` goes on after the last `job` seen; the others begin anew.
     """
     house = house_of(request)
     after = sse.last_event_id(request) if "last-event-id" in request.headers else None
@@ -89,6 +91,12 @@ async def events(request: Request) -> Response:
         async for _, notice in house.notices.follow():
             await queue.put(sse.event(None, "library", notice))
 
+    async def chats(queue: asyncio.Queue[bytes]) -> None:
+        async for event in house.chats.follow_list(None, owner(request)):
+            shown = chat_shown(request, event.data) if event.name == "chat" else event.data
+            if event.name != "snapshot":
+                await queue.put(sse.event(None, event.name, shown))
+
     async def awake(queue: asyncio.Queue[bytes]) -> None:
         before: object = None
         while True:
@@ -100,7 +108,7 @@ async def events(request: Request) -> Response:
                 await queue.put(sse.event(None, "awake", {"models": shown, "waiting": house.runner.waiting}))
             await asyncio.sleep(_LOOK_S)
 
-    return sse.answer(_merged(jobs, library, awake), house.closing)
+    return sse.answer(_merged(jobs, library, awake, chats), house.closing)
 
 
 Source = Callable[["asyncio.Queue[bytes]"], Coroutine[Any, Any, None]]

@@ -78,7 +78,7 @@ BODIES: dict[str, dict[str, Any]] = {
                     "required": ["role"],
                     "properties": {
                         "role": {"type": "string", "enum": ["user", "assistant"]},
-                        **dict.fromkeys(("text", "reasoning", "model"), _TEXT),
+                        **dict.fromkeys(("text", "reasoning", "model", "served_by"), _TEXT),
                     },
                 },
             }

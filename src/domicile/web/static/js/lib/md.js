@@ -17,6 +17,8 @@ export class Markdown {
     this.sources = [];
     this.text = "";
     this.frame = 0;
+    /** What was drawn, how much of it nothing that follows can change, and how many blocks that is. */
+    this.settled = { of: "", characters: 0, blocks: 0 };
   }
 
   /** Draw this text, at the next frame; what did not change since the last time stays as it is. @param {string} text @param {boolean} [done] it is whole */
@@ -36,11 +38,14 @@ export class Markdown {
 
   /** @param {boolean} done */
   #now(done) {
-    const tokens = marked.lexer(this.text);
+    const goesOn = !done && this.text.startsWith(this.settled.of) && !this.text.includes("\r");
+    const { characters, blocks: before } = goesOn ? this.settled : { characters: 0, blocks: 0 };
+    const tokens = marked.lexer(this.text.slice(characters));
     const links = /** @type {any} */ (tokens).links;
     const blocks = tokens.filter((t) => t.type !== "space");
-    blocks.forEach((token, number) => {
-      const last = number === blocks.length - 1;
+    blocks.forEach((token, at) => {
+      const number = before + at;
+      const last = at === blocks.length - 1;
       const source = `${token.raw}${last && !done ? "" : "\n"}`;
       if (this.sources[number] === source) return;
       this.sources[number] = source;
@@ -54,8 +59,12 @@ export class Markdown {
       else this.place.append(fresh);
       dress(fresh, !last || done);
     });
-    this.sources.length = blocks.length;
-    while (this.place.children.length > blocks.length) this.place.lastElementChild?.remove();
+    const count = before + blocks.length;
+    this.sources.length = count;
+    while (this.place.children.length > count) this.place.lastElementChild?.remove();
+    const open = tokens.indexOf(blocks.at(-2) ?? blocks[0]); // the last two may still become something else
+    const drawn = tokens.slice(0, Math.max(0, open)).reduce((sum, token) => sum + token.raw.length, 0);
+    this.settled = { of: this.text, characters: characters + drawn, blocks: Math.max(before, count - 2) };
   }
 }
 

@@ -38,7 +38,7 @@ export async function* eventsOf(stream) {
  * its connection go (a browser has six to a house, for all tabs together).
  * @param {string} path
  * @param {Record<string, (data: any) => void>} handlers by the name of the event; data is JSON
- * @param {{onState?: (state: "open" | "lost") => void, lasting?: boolean}} [options] `lasting`: also while hidden
+ * @param {{onState?: (state: "open" | "lost", trouble?: any) => void, lasting?: boolean}} [options] `lasting`: also while hidden
  * @returns {() => void} stops
  */
 export function listen(path, handlers, { onState, lasting = false } = {}) {
@@ -63,7 +63,7 @@ export function listen(path, handlers, { onState, lasting = false } = {}) {
       }
     } catch (trouble) {
       if (trouble instanceof ApiError && trouble.status >= 400 && trouble.status < 500 && trouble.status !== 429) stopped = true;
-      if (!mine.signal.aborted) onState?.("lost");
+      if (!mine.signal.aborted) onState?.("lost", trouble);
     }
     if (current === mine) current = null;
     if (!stopped && !mine.signal.aborted) timer = setTimeout(open, Math.min(15000, 500 * 2 ** failures++));

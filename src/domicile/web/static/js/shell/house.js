@@ -28,6 +28,8 @@ export const jobs = signal(new Map());
 export const choices = signal(/** @type {Choices | null} */ (null));
 /** Is the house there? @type {import("../lib/store.js").Signal<boolean>} */
 export const open = signal(true);
+/** The last thing that happened to a chat, here or on another page. `open` when the connection is there (again). */
+export const news = signal(/** @type {{name: "chat" | "removed" | "imported" | "open", data: any}} */ ({ name: "open", data: null }));
 /** What ended since the page was opened, newest first. @type {import("../lib/store.js").Signal<Job[]>} */
 export const ended = signal(/** @type {Job[]} */ ([]));
 
@@ -97,7 +99,15 @@ export function begin() {
       job: heard,
       awake: (now) => (awake.value = now.models),
       library: () => choices.value && refresh().catch(report),
+      chat: (data) => (news.value = { name: "chat", data }),
+      removed: (data) => (news.value = { name: "removed", data }),
+      imported: (data) => (news.value = { name: "imported", data }),
     },
-    { onState: (now) => (open.value = now === "open") },
+    {
+      onState: (now) => {
+        open.value = now === "open";
+        if (now === "open") news.value = { name: "open", data: null };
+      },
+    },
   );
 }

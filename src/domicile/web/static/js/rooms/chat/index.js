@@ -1,81 +1,114 @@
-/** The room where one talks: asks whoever answers now, streams, stops. */
+/** The room where one talks: the conversations at the side, the one that is open, where one writes. */
 import { say } from "../../lib/i18n.js";
-import { html, render, useEffect, useRef, useState } from "../../lib/preact.js";
+import { html, render, useEffect, useState } from "../../lib/preact.js";
 import { use } from "../../lib/store.js";
 import { report } from "../../lib/toast.js";
 import { active, away } from "../../shell/house.js";
-import { answer } from "./answer.js";
 import { Composer } from "./composer.js";
-import { Turn } from "./turn.js";
-
-/** @typedef {{role: "user" | "assistant", content: string, thought?: string, by?: string, done?: boolean, error?: any, facts?: import("./answer.js").Facts}} Said */
+import { add } from "./files.js";
+import { keys } from "./keys.js";
+import { arrive, beginning, current, newChat, send, sideShown, strategy } from "./room.js";
+import { begin } from "./shelves.js";
+import { Side } from "./side.js";
+import { Thread } from "./thread.js";
+import { Tools } from "./tools.js";
+import { prepare } from "./written.js";
 
 /** @param {HTMLElement} place */
-export const mount = (place) => render(html`<${Chat} />`, place);
-
-function Chat() {
-  const [turns, setTurns] = useState(/** @type {Said[]} */ ([]));
-  const [going, setGoing] = useState(/** @type {AbortController | null} */ (null));
-  const [model, target] = [use(active), use(away)];
-  const name = model?.name;
-
-  /** @param {string} text */
-  const send = async (text) => {
-    const before = /** @type {Said[]} */ ([...turns.filter((t) => !t.error), { role: "user", content: text, done: true }]);
-    /** @type {Said} */
-    let reply = { role: "assistant", content: "", by: target ?? name };
-    const leave = new AbortController();
-    /** @param {Partial<Said>} news */
-    const show = (news) => setTurns([...before, (reply = { ...reply, ...news })]);
-    show({});
-    setGoing(leave);
-    try {
-      const messages = before.map(({ role, content }) => ({ role, content }));
-      for await (const part of answer({ model: name ?? "", messages, strategy: target ? "away" : undefined, signal: leave.signal })) {
-        show({ content: reply.content + part.text, thought: (reply.thought ?? "") + part.thought, by: part.by ?? reply.by, facts: part.facts ?? reply.facts });
-      }
-      show({ done: true });
-    } catch (trouble) {
-      show({ done: true, error: leave.signal.aborted ? undefined : trouble });
-      if (!leave.signal.aborted && !(trouble instanceof Error && "status" in trouble)) report(trouble);
-    }
-    setGoing(null);
-  };
-
-  return html`${turns.length ? html`<${Talk} turns=${turns} />` : html`<${Welcome} send=${send} ready=${!!(name || target)} />`}
-    <${Composer} send=${send} stop=${going ? () => going.abort() : null} ready=${!!(name || target)} />`;
+export function mount(place) {
+  arrive();
+  render(html`<${Chat} />`, place);
+  render(html`<${Tools} />`, /** @type {HTMLElement} */ (document.getElementById("room-tools")));
+  render(html`<${Side} />`, /** @type {HTMLElement} */ (document.getElementById("side-slot")));
+  begin();
+  keys();
+  shell();
+  setTimeout(prepare, 1500); // before the first answer, after the first sight
 }
 
-/** @param {{turns: Said[]}} props */
-function Talk({ turns }) {
-  const place = useRef(/** @type {HTMLElement | null} */ (null));
-  const follow = useRef(true);
-  useEffect(() => {
-    const talk = /** @type {HTMLElement} */ (place.current);
-    const watch = new ResizeObserver(() => follow.current && (talk.scrollTop = talk.scrollHeight));
-    watch.observe(/** @type {Element} */ (talk.firstElementChild));
-    return () => watch.disconnect();
-  }, []);
-  const scrolled = () => {
-    const talk = /** @type {HTMLElement} */ (place.current);
-    follow.current = talk.scrollHeight - talk.scrollTop - talk.clientHeight < 48;
-  };
-  return html`<div class="talk" ref=${place} onScroll=${scrolled} tabindex="0" role="log" aria-label=${say("page.chat.talk")}>
-    <div class="talk-inner">${turns.map((one, number) => html`<${Turn} key=${number} said=${one} />`)}</div>
+/** What the shell does otherwise in this room. */
+function shell() {
+  const show = () => document.body.classList.toggle("side-hidden", !sideShown.value);
+  sideShown.subscribe(show);
+  show();
+  for (const link of document.querySelectorAll('.rooms a[aria-current], a.brand')) {
+    link.addEventListener("click", (event) => {
+      const { metaKey, ctrlKey, shiftKey } = /** @type {MouseEvent} */ (event);
+      if (metaKey || ctrlKey || shiftKey) return;
+      event.preventDefault();
+      newChat();
+    });
+  }
+  for (const link of /** @type {NodeListOf<HTMLAnchorElement>} */ (document.querySelectorAll(".switch a[hreflang]"))) {
+    link.addEventListener("click", () => {
+      const chat = new URLSearchParams(location.search).get("chat");
+      if (chat) link.search = new URLSearchParams({ chat, lang: link.hreflang }).toString();
+    });
+  }
+  current.subscribe(named);
+  named();
+}
+
+/** The title of the window is that of the conversation. */
+let unnamed = () => {};
+function named() {
+  unnamed();
+  const talk = current.value;
+  const name = () => (document.title = `${talk?.chat.value?.title || document.querySelector("h1")?.textContent} · Domicile`);
+  unnamed = talk?.chat.subscribe(name) ?? (() => {});
+  name();
+}
+
+function Chat() {
+  const talk = use(current);
+  const [model, target] = [use(active), use(away)];
+  const answers = !!(model || target);
+  const over = useDrop();
+  return html`<div class="chat-room ${over ? "is-over" : ""}">
+    ${talk ? html`<${Thread} key=${talk.id} talk=${talk} />` : html`<${Welcome} answers=${answers} />`}
+    <${Composer} answers=${answers} />
+    ${over && html`<div class="drop-here" aria-hidden="true"><p>${say("page.chat.drop")}</p></div>`}
   </div>`;
+}
+
+/** Files that are dropped anywhere in the room. Is something held over it? */
+function useDrop() {
+  const [over, setOver] = useState(false);
+  useEffect(() => {
+    const room = /** @type {HTMLElement} */ (document.getElementById("room"));
+    /** @param {DragEvent} event */
+    const has = (event) => event.dataTransfer?.types.includes("Files");
+    /** @type {[string, (event: any) => void][]} */
+    const heard = [
+      ["dragover", (event) => has(event) && (event.preventDefault(), setOver(true))],
+      ["dragleave", (event) => !room.contains(event.relatedTarget) && setOver(false)],
+      ["drop", (event) => {
+        setOver(false);
+        if (!has(event)) return;
+        event.preventDefault();
+        add(event.dataTransfer.files);
+      }],
+    ];
+    for (const [name, deed] of heard) room.addEventListener(name, deed);
+    return () => heard.forEach(([name, deed]) => room.removeEventListener(name, deed));
+  }, []);
+  return over;
 }
 
 const STARTERS = ["fit", "quantisation", "private"];
 
-/** @param {{send: (text: string) => void, ready: boolean}} props */
-function Welcome({ send, ready }) {
+/** @param {{answers: boolean}} props */
+function Welcome({ answers }) {
+  const { temporary } = use(beginning);
+  use(away);
+  const words = !answers ? "page.chat.welcome.nobody" : temporary ? "page.chat.temporary.text" : strategy() === "home" ? "page.chat.welcome.text" : "page.chat.welcome.elsewhere";
   return html`<div class="welcome">
-    <h2>${say("page.chat.welcome")}</h2>
-    <p>${say(ready ? "page.chat.welcome.text" : "page.chat.welcome.nobody")}</p>
-    ${ready && html`<div class="starters">${STARTERS.map((one) => {
+    <h2>${say(temporary ? "page.chat.temporary" : "page.chat.welcome")}</h2>
+    <p>${say(words)}</p>
+    ${answers && html`<div class="starters">${STARTERS.map((one) => {
       const question = say(`page.chat.starter.${one}`);
-      return html`<button type="button" class="button" key=${one} onClick=${() => send(question)}>${question}</button>`;
+      return html`<button type="button" class="button" key=${one} onClick=${() => send(question, []).catch(report)}>${question}</button>`;
     })}</div>`}
-    ${!ready && html`<a class="button primary" href="/models">${say("page.selector.all")}</a>`}
+    ${!answers && html`<a class="button primary" href="/models">${say("page.selector.all")}</a>`}
   </div>`;
 }
