@@ -184,7 +184,8 @@ async def test_who_leaves_frees_the_turn_within_a_second(tiny: Path, tmp_path: P
 async def test_pulled_from_the_hub_in_each_layout(hub: FakeHub, tiny: Path, sound: Path, tmp_path: Path) -> None:
     made = whisper.ctranslate2(tiny, tmp_path / "ct2")
     hub.add("Systran/tiny", {p.name: p.read_bytes() for p in made.iterdir()})
-    hub.add("openai/tiny", {**{p.name: p.read_bytes() for p in tiny.iterdir()}, "pytorch_model.bin": b"\x80\x04x"})
+    files = {p.name: p.read_bytes() for p in tiny.iterdir()}
+    hub.add("openai/tiny", {**files, "pytorch_model.bin": b"\x80\x04x"}, task=ears.HEARS)
     hub.add("ggerganov/whisper.cpp", {"ggml-tiny.bin": whisper.ggml(tiny, tmp_path / "g.bin").read_bytes()})
     texts = set()
     async with home(selftest=True, speech_compute="float32") as at:
