@@ -226,6 +226,8 @@ _KINDS: Mapping[Callable[[object], Any], str] = {
     config.hours: "hours",
     config._web_address: "address",
     config._notices: "text",
+    config._hours_of_sound: "number",
+    config._compute: "choice",
 }
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from domicile.context import too_long
 from domicile.engines import Reply
-from domicile.errors import ContextTooLong, DomicileError, ModelCannot
+from domicile.errors import AudioRefused, ContextTooLong, DomicileError, ModelCannot
 from domicile.types import Ticket
 
 _ERROR_BYTES = 1 << 20
@@ -24,6 +24,7 @@ _CANNOT = {
     "Infill is not supported": "insert",
     "does not support completions": "talk",
     "does not support logits computation": "talk",
+    "it translates nothing": "translate",
 }
 """What the engine says of what a model cannot do, and the reason we give."""
 _TOO_LARGE = re.compile(r"input \((\d+) tokens\) is too large to process.*?(\d+)\)")
@@ -93,6 +94,8 @@ def _known_error(model: str, body: bytes) -> DomicileError | None:
         if error["type"] == "exceed_context_size_error":
             prompt, context = int(error["n_prompt_tokens"]), int(error["n_ctx"])
             return too_long(model, prompt, context)
+        if error["type"] == "audio_refused":
+            return AudioRefused(name=model, reason=str(error["reason"]), **dict(error["facts"]))
         said = str(error["message"])
         for words, reason in _CANNOT.items():
             if words in said:

@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import codecs
 import json
+import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from domicile.config import Settings
+from domicile.heard import Sent
 
 if TYPE_CHECKING:
     from domicile.heard import Heard
@@ -126,16 +129,28 @@ class Client:
                     raise HouseSaid(chunk["error"], 500)
                 yield chunk
 
+    async def transcribe(
+        self, file: Path, fields: Mapping[str, str], *, translate: bool = False
+    ) -> AsyncIterator[dict[str, Any]]:
+        """The events of a transcript as it is written, in OpenAI's shape. The file is sent as it is read."""
+        way = "translations" if translate else "transcriptions"
+        form = _form(file, {**fields, "stream": "true"})
+        async with self._stream("POST", f"/v1/audio/{way}", {}, form) as answer:
+            async for _, event in _events(answer):
+                if "error" in event:
+                    raise HouseSaid(event["error"], 500)
+                yield event
+
     @asynccontextmanager
     async def _stream(
         self,
         method: str,
         path: str,
         query: Mapping[str, str],
-        body: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | Sent | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> AsyncIterator[Heard]:
-        sent = None if body is None else json.dumps(body).encode()
+        sent = body if body is None or isinstance(body, Sent) else json.dumps(body).encode()
         async with self._way.ask(method, path, query, sent, headers or {}) as answer:
             if answer.status >= 400:
                 raise _said(await answer.whole(), answer.status)
@@ -155,6 +170,27 @@ def of_custom(name: str, verb: str = "") -> str:
 def of_partial(name: str) -> str:
     """The path of what a download left."""
     return f"/domicile/partials/{quote(name, safe='/:@')}"
+
+
+def _form(file: Path, fields: Mapping[str, str]) -> Sent:
+    """A form with a file in it, read a piece at a time."""
+    mark = secrets.token_hex(16)
+    name = "".join(c if c.isprintable() and c not in '"\\' else "_" for c in file.name)
+    head = "".join(
+        f'--{mark}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n' for key, value in fields.items()
+    )
+    head += f'--{mark}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
+    start, end = f"{head}Content-Type: application/octet-stream\r\n\r\n".encode(), f"\r\n--{mark}--\r\n".encode()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield start
+        with file.open("rb") as opened:
+            while piece := await asyncio.to_thread(opened.read, 1 << 20):
+                yield piece
+        yield end
+
+    length = len(start) + file.stat().st_size + len(end)
+    return Sent({"Content-Type": f"multipart/form-data; boundary={mark}", "Content-Length": str(length)}, pieces)
 
 
 def _said(content: bytes, status: int) -> HouseSaid:

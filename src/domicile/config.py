@@ -176,6 +176,21 @@ def _web_address(value: object) -> str:
     return said
 
 
+def _hours_of_sound(value: object) -> float:
+    """Hours, at least a minute and at most a day."""
+    hours_said = float(str(value).strip())
+    if not 1 / 60 <= hours_said <= 24:
+        raise ValueError(value)
+    return hours_said
+
+
+def _compute(value: object) -> str:
+    said = str(value).strip().lower()
+    if said not in {"int8", "float32"}:
+        raise ValueError(value)
+    return said
+
+
 def _notices(value: object) -> str:
     said = str(value).strip().lower()
     if said not in {"auto", "on", "off"}:
@@ -214,6 +229,10 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("queue", "DOMICILE_QUEUE", 512, _count),
     Setting("queue_wait", "DOMICILE_QUEUE_WAIT", 300.0, seconds),
     Setting("answer_limit", "DOMICILE_ANSWER_LIMIT", 600.0, seconds),
+    Setting("speech_hours", "DOMICILE_SPEECH_HOURS", 6.0, _hours_of_sound),
+    Setting("speech_upload", "DOMICILE_SPEECH_UPLOAD", 2 * 2**30, byte_count),
+    Setting("speech_time", "DOMICILE_SPEECH_TIME", 4 * 3600.0, seconds),
+    Setting("speech_compute", "DOMICILE_SPEECH_COMPUTE", "int8", _compute),
     Setting("selftest", "DOMICILE_SELFTEST", True, _flag),
     Setting("hub", "HF_ENDPOINT", "https://huggingface.co"),
     Setting("hub_token", "HF_TOKEN", "", secret=True),
@@ -267,6 +286,10 @@ class Settings:
     queue: int
     queue_wait: float
     answer_limit: float
+    speech_hours: float
+    speech_upload: int
+    speech_time: float
+    speech_compute: str
     selftest: bool
     hub: str
     hub_token: str
@@ -316,6 +339,11 @@ class Settings:
     def chats(self) -> Path:
         """What people and models said to each other, for the owner of the house alone (0600)."""
         return self.home / "chats.db"
+
+    @property
+    def sound(self) -> Path:
+        """Files of sound while they are being heard."""
+        return self.home / "cache" / "sound"
 
     @property
     def attachments_folder(self) -> Path:

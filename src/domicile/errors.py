@@ -12,9 +12,11 @@ An error knows its code, its HTTP status, the exit status of the command line an
     │   ├── BadImage                   an image that is none, too large, or not in the request itself (reason)
     │   ├── WrongDigest                what came has another sha256, or that is none
     │   ├── GrammarTooLarge            a grammar or schema beyond the bounds that keep the engine safe
+    │   ├── AudioRefused          415  a file that cannot be heard: no sound, damaged, too long (reason)
     │   ├── AttachmentRefused     415  a file that no model here could be given (reason)
     │   └── BodyTooLarge          413
     ├── NotFound                  404
+    │   ├── NoSpeechModel              sound came, and no model here hears
     │   ├── ModelNotFound  JobNotFound  RouteNotFound  NoLog  CardNotFound  PartialNotFound
     │   ├── TargetNotFound  ResponseNotFound  BlobNotFound
     │   ├── ChatNotFound  MessageNotFound  AttachmentNotFound  FolderNotFound  PresetNotFound
@@ -150,6 +152,10 @@ class BadImage(BadInput): ...
 class WrongDigest(BadInput): ...
 
 
+class AudioRefused(BadInput):
+    status = 415
+
+
 class AttachmentRefused(BadInput):
     status = 415
 
@@ -161,6 +167,9 @@ class BodyTooLarge(BadInput):
 class NotFound(DomicileError):
     status = 404
     exit_code = 3
+
+
+class NoSpeechModel(NotFound): ...
 
 
 class ModelNotFound(NotFound): ...

@@ -434,6 +434,9 @@ def _other_engine(facts: Facts, hardware: Hardware, ask: memory.Ask) -> FitRepor
     kept = memory.kv_bytes(facts, ask.context, slots=ask.slots) if known else 0
     work = int(weights * OTHER_ENGINE_SHARE)
     need = weights + kept + work + OTHER_ENGINE_BYTES + ask.projector_bytes
+    heard = memory.hearing_bytes(facts)
+    if heard is not None:
+        weights, kept, work, need = heard[0], 0, heard[1], sum(heard)
     room = ram_room(hardware)
     why: list[Reason] = []
     verdict = _verdict(need, room, ask.context, None, why)
@@ -442,7 +445,7 @@ def _other_engine(facts: Facts, hardware: Hardware, ask: memory.Ask) -> FitRepor
         kv_bytes=kept,
         state_bytes=0,
         compute_bytes=work,
-        overhead_bytes=OTHER_ENGINE_BYTES,
+        overhead_bytes=heard[2] if heard else OTHER_ENGINE_BYTES,
         projector_bytes=ask.projector_bytes,
         cache_bytes=0,
         total_bytes=need,

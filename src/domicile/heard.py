@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A body that is not one piece of JSON: its headers, and its bytes as they are read."""
+
+    headers: Mapping[str, str]
+    pieces: Callable[[], AsyncIterator[bytes]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import unquote, urlencode
 
-from domicile.heard import Heard
+from domicile.heard import Heard, Sent
 
 HOST = "in-process"
 """The name under which the guard knows this way."""
@@ -25,13 +25,15 @@ class Inside:
 
     @asynccontextmanager
     async def ask(
-        self, method: str, path: str, query: Mapping[str, str], body: bytes | None, headers: Mapping[str, str]
+        self, method: str, path: str, query: Mapping[str, str], body: bytes | Sent | None, headers: Mapping[str, str]
     ) -> AsyncIterator[Heard]:
-        """One question; the body is JSON. Leaving the context before the end is leaving the house."""
+        """One question; bytes are JSON. Leaving the context before the end is leaving the house."""
         said = {"host": HOST, **self._headers, **{name.lower(): value for name, value in headers.items()}}
-        if body is not None:
+        if isinstance(body, Sent):
+            said |= {name.lower(): value for name, value in body.headers.items()}
+        elif body is not None:
             said |= {"content-type": "application/json", "content-length": str(len(body))}
-        exchange = Exchange(body or b"")
+        exchange = Exchange(body.pieces() if isinstance(body, Sent) else body or b"")
         scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.4"},
@@ -57,8 +59,8 @@ class Inside:
 class Exchange:
     """One request and its answer, both ways."""
 
-    def __init__(self, body: bytes) -> None:
-        self._asked: bytes | None = body
+    def __init__(self, body: bytes | AsyncIterator[bytes]) -> None:
+        self._asked: bytes | AsyncIterator[bytes] | None = body
         self._sent: asyncio.Queue[Any] = asyncio.Queue(maxsize=16)
         self._left = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -73,6 +75,11 @@ class Exchange:
         self._task = asyncio.create_task(work())
 
     async def receive(self) -> dict[str, Any]:
+        if isinstance(self._asked, AsyncIterator):
+            piece = await anext(self._asked, None)
+            if piece is None:
+                self._asked = None
+            return {"type": "http.request", "body": piece or b"", "more_body": piece is not None}
         if self._asked is not None:
             body, self._asked = self._asked, None
             return {"type": "http.request", "body": body, "more_body": False}

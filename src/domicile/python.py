@@ -252,6 +252,38 @@ class Domicile:
         finally:
             self._wait(_close(pieces))
 
+    def transcribe(self, file: str | Path, model: str | None = None, **options: Any) -> dict[str, Any]:
+        """What is said in a file of sound: `text`, `segments` (seconds), `language`, `duration`, `speed`.
+
+        Options: `language="fr"`, `translate=True` (into English), `prompt`, `hotwords`, `temperature`, `vad_filter`,
+        `words=True`, and `progress=`, called with each segment as it is written."""
+        progress = options.pop("progress", None)
+        return self._wait(self._heard(Path(file).expanduser().absolute(), model, progress, **options))
+
+    async def _heard(
+        self,
+        file: Path,
+        model: str | None,
+        progress: Callable[[Mapping[str, Any]], None] | None,
+        *,
+        translate: bool = False,
+        words: bool = False,
+        **options: Any,
+    ) -> dict[str, Any]:
+        fields = {"model": model or "whisper-1", **_query(**options)}
+        if words:
+            fields["timestamp_granularities[]"] = "word"
+        segments: list[dict[str, Any]] = []
+        done: dict[str, Any] = {}
+        async for event in self._client.transcribe(file, fields, translate=translate):
+            if "segment" in event:
+                segments.append(event["segment"])
+                if progress is not None:
+                    progress(event["segment"])
+            else:
+                done = event
+        return {**{k: done.get(k) for k in ("text", "language", "duration", "speed")}, "segments": segments}
+
     async def _pieces(self, body: Mapping[str, Any]) -> AsyncIterator[str]:
         async for chunk in self._client.chat(body):
             choices = chunk.get("choices") or [{}]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from domicile import tunable
 from domicile.config import Settings
 from domicile.db import Database
+from domicile.ears import hears
 from domicile.engines import Awake, Launch
 from domicile.runner import Bytes, Prepared
 from domicile.types import Facts, FitReport, Hardware, Installed, Plan, Reason, Terms
@@ -109,7 +110,9 @@ class Waker:
     async def prepare(self, model: Installed, terms: Terms, room: Bytes) -> Prepared:
         """How to wake a model in this room, and what it takes. Raises what is wrong with its file."""
         tuning, facts, machine = await self.tuning(model, terms, room)
-        if model.format == "safetensors":
+        if hears(model):  # one file at a time has all threads
+            tuning = replace(tuning, plan=replace(tuning.plan, n_parallel=1))
+        elif model.format == "safetensors":
             tuning = _for_torch(tuning)
         need = self._need(model, tuning, machine)
         device = _device(tuning.report, machine)
@@ -122,6 +125,8 @@ class Waker:
             memory_bytes=self._settings.engine_memory or ceiling,
             deadline_s=self._settings.wake_timeout,
             log=self._log_of(model.name),
+            compute=self._settings.speech_compute if hears(model) else "",
+            sound_s=self._settings.speech_hours * 3600 if hears(model) else 0.0,
         )
         return Prepared(self._dressed(launch, facts), need, facts.context_length, tuning.keep_alive_s, tuning.note)
 

@@ -9,7 +9,7 @@ from typing import Self
 import httpx2
 
 from domicile.errors import HouseSilent
-from domicile.heard import Heard
+from domicile.heard import Heard, Sent
 
 _TIMEOUT = httpx2.Timeout(None, connect=5)
 
@@ -30,12 +30,15 @@ class Wire:
 
     @asynccontextmanager
     async def ask(
-        self, method: str, path: str, query: Mapping[str, str], body: bytes | None, headers: Mapping[str, str]
+        self, method: str, path: str, query: Mapping[str, str], body: bytes | Sent | None, headers: Mapping[str, str]
     ) -> AsyncIterator[Heard]:
-        """One question; the body is JSON. Raises `HouseSilent`, also while the answer comes."""
-        sent = headers if body is None else {**headers, "Content-Type": "application/json"}
+        """One question; bytes are JSON. Raises `HouseSilent`, also while the answer comes."""
+        sent = {**headers, **(body.headers if isinstance(body, Sent) else {})}
+        if isinstance(body, bytes):
+            sent["Content-Type"] = "application/json"
+        content = body.pieces() if isinstance(body, Sent) else body
         try:
-            async with self._http.stream(method, path, params=query, content=body, headers=sent) as answer:
+            async with self._http.stream(method, path, params=query, content=content, headers=sent) as answer:
                 yield Heard(answer.status_code, answer.aiter_bytes())
         except httpx2.TransportError as trouble:
             raise HouseSilent(url=self._url, problem=type(trouble).__name__) from trouble

@@ -39,6 +39,10 @@ class Launch:
     """Wake it to give scores (`/v1/rerank`), which is a way of `embedding`."""
     adapters: tuple[Path, ...] = ()
     """Low-rank adapters (GGUF) laid over its weights."""
+    compute: str = ""
+    """The arithmetic of a model that hears: `int8` or `float32`; empty for the engine's own."""
+    sound_s: float = 0.0
+    """Seconds of sound that one file may hold; 0 for the engine's own limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +184,14 @@ ROWS: tuple[Row, ...] = (
         frozenset({"feature-extraction", "sentence-similarity"}),
         runtime_bytes=1 << 30,
     ),
+    Row(
+        "whisper",
+        "whisper",
+        "whisper_child",
+        frozenset({"whisper", "safetensors"}),
+        frozenset({"automatic-speech-recognition"}),
+        runtime_bytes=2 << 30,
+    ),
 )
 """Every engine of an extra. One row and one child program make an engine."""
 
@@ -196,8 +208,9 @@ def build(kind: str) -> str:
 
 def chosen(engines: Mapping[str, Engine], model: Installed) -> Engine | None:
     """The engine that runs a model: of its format, and for what it does. None where there is none."""
+    task = "automatic-speech-recognition" if model.format == "whisper" else model.task
     fitting = [e for e in engines.values() if model.format in e.formats]
-    exact = [e for e in fitting if not e.tasks or model.task is None or model.task in e.tasks]
+    exact = [e for e in fitting if not e.tasks or task is None or task in e.tasks]
     return exact[0] if exact else None
 
 

@@ -32,6 +32,8 @@ ENVIRONMENT = {
 }
 NOTE = "domicile.json"
 """In an environment: what was installed, written when its own check had passed."""
+KEPT = "kept"
+"""In an environment: what the engine has made of models and keeps (conversions); it goes with the environment."""
 _COUNT_S = 2.0
 
 
@@ -76,6 +78,9 @@ class PythonEngine:
             "template": launch.template,
             "embedding": launch.embedding,
             "adapters": [str(path) for path in launch.adapters],
+            "compute": launch.compute,
+            "seconds": launch.sound_s,
+            "kept": str(self._environment / KEPT),
         }
         task = ward.Task(
             model.name,

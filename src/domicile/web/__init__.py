@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         ranking,
         responses,
         search,
+        speech,
         tab,
         tuning,
     )
@@ -69,7 +70,8 @@ else:  # imported by the first request to each
     jobs, kept, library, metrics = Room("jobs"), Room("kept"), Room("library"), Room("metrics")
     neighbour, ollama, ollama_models, openai = Room("neighbour"), Room("ollama"), Room("ollama_models"), Room("openai")
     origins, pages, progress, ranking = Room("origins"), Room("pages"), Room("progress"), Room("ranking")
-    responses, search, tab, tuning = Room("responses"), Room("search"), Room("tab"), Room("tuning")
+    responses, search, speech, tab = Room("responses"), Room("search"), Room("speech"), Room("tab")
+    tuning = Room("tuning")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,8 @@ async def openapi(request: Request) -> Response:
     return JSONResponse(document(ROUTES))
 
 
+_HEARD = "application/json, text/plain, text/vtt, text/event-stream"
+
 ROUTES: tuple[Route, ...] = (
     Route("GET", "/", pages.front_door, gives="text/html, text/plain", query=("lang", "theme")),
     *(Route("GET", r.path, pages.room, gives="text/html", query=("lang", "theme")) for r in ROOMS[1:]),
@@ -118,9 +122,9 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/responses/{id}", responses.get),
     Route("DELETE", "/v1/responses/{id}", responses.delete),
     Route("GET", "/v1/responses/{id}/input_items", responses.input_items, query=("order",)),
-    Route("POST", "/v1/audio/transcriptions", openai.speech),
-    Route("POST", "/v1/audio/translations", openai.speech),
-    Route("POST", "/v1/audio/speech", openai.speech),
+    Route("POST", "/v1/audio/transcriptions", speech.transcriptions, "transcription", _HEARD),
+    Route("POST", "/v1/audio/translations", speech.translations, "translation", _HEARD),
+    Route("POST", "/v1/audio/speech", speech.spoken),
     Route("POST", "/v1/images/generations", openai.images),
     Route("POST", "/v1/images/edits", openai.images),
     Route("POST", "/v1/images/variations", openai.images),

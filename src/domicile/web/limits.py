@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from domicile.errors import BodyTooLarge, SlowRequest
 
 BODY_S = 60.0
-UPLOADS = ("/api/blobs/", "/domicile/chats/import")
+UPLOADS = ("/api/blobs/", "/domicile/chats/import", "/v1/audio/trans")
 """Where files are sent: as large as who takes them allows (`Blobs`, `chats_moved`: they count), each piece of them
 within the deadline."""
 

@@ -1,4 +1,4 @@
-"""OpenAI's dialect: `/v1/chat/completions`, `/v1/completions`, `/v1/embeddings`, `/v1/models`; sound and images later.
+"""OpenAI's dialect: `/v1/chat/completions`, `/v1/completions`, `/v1/embeddings`, `/v1/models`; images later.
 
 The engine speaks it itself, so a body is checked and passed on byte for byte, and so is the answer. Two things are
 ours: several answers at once (`n`), and vectors of fewer dimensions.
@@ -74,11 +74,6 @@ async def embeddings(request: Request) -> Any:
         },
         headers=found.headers,
     )
-
-
-async def speech(request: Request) -> Any:
-    """Sound: no engine of this version hears or speaks."""
-    raise EngineMissing(engine="speech", name=request.url.path, reason="speech")
 
 
 async def images(request: Request) -> Any:

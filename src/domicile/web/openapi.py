@@ -49,6 +49,23 @@ _CHAT: dict[str, Any] = {
     "strategy": _STRATEGY,
 }
 
+_SOUND = {
+    "file": {"type": "string", "format": "binary"},
+    "model": {**_TEXT, "default": "whisper-1"},
+    "prompt": _TEXT,
+    "response_format": {"type": "string", "enum": ["json", "text", "srt", "vtt", "verbose_json"], "default": "json"},
+    "temperature": {"type": "number", "minimum": 0, "maximum": 1},
+    "stream": {"type": "boolean", "default": False},
+    "hotwords": _TEXT,
+    "vad_filter": {"type": "boolean", "default": True},
+    "beam_size": {"type": "integer", "minimum": 1, "maximum": 16, "default": 5},
+    "fallback": {"type": "boolean", "default": True},
+    "seed": {"type": "integer", "minimum": 0},
+}
+
+_FORMS = frozenset({"transcription", "translation"})
+"""Bodies that are forms with a file."""
+
 BODIES: dict[str, dict[str, Any]] = {
     "chat_new": {
         "type": "object",
@@ -155,6 +172,16 @@ BODIES: dict[str, dict[str, Any]] = {
         },
         "additionalProperties": True,
     },
+    "transcription": {
+        "type": "object",
+        "required": ["file"],
+        "properties": {
+            **_SOUND,
+            "language": {**_TEXT, "description": "fr, en, de ...; left out: it is found out"},
+            "timestamp_granularities[]": {"type": "array", "items": {"type": "string", "enum": ["word", "segment"]}},
+        },
+    },
+    "translation": {"type": "object", "required": ["file"], "properties": _SOUND},
     "responses": {
         "type": "object",
         "required": ["model", "input"],
@@ -428,5 +455,6 @@ def _operation(route: Row, path: str) -> dict[str, Any]:
     ]
     if route.body is not None:
         schema = {"$ref": f"#/components/schemas/{route.body}"}
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+        kind = "multipart/form-data" if route.body in _FORMS else "application/json"
+        operation["requestBody"] = {"required": True, "content": {kind: {"schema": schema}}}
     return operation

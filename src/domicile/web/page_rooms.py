@@ -30,7 +30,7 @@ ROOMS: tuple[Room, ...] = (
     Room("chat", "/", ("chat.css",), wide=False),
     Room("models", "/models", ("models.css",)),
     Room("pictures", "/pictures"),
-    Room("speech", "/speech"),
+    Room("speech", "/speech", ("speech.css",)),
     Room("tab", "/tab", ("tab.css",)),
     Room("machine", "/machine"),
     Room("learn", "/learn"),
