@@ -31,7 +31,7 @@ ROOMS: tuple[Room, ...] = (
     Room("models", "/models"),
     Room("pictures", "/pictures"),
     Room("speech", "/speech"),
-    Room("machine", "/machine"),
-    Room("learn", "/learn"),
-    Room("settings", "/settings"),
+    Room("machine", "/machine", ("machine.css",), needs=("page.doctor.", "purpose.", "state.")),
+    Room("learn", "/learn", ("learn.css",)),
+    Room("settings", "/settings", ("settings.css",), needs=("page.doctor.", "role.")),
 )
