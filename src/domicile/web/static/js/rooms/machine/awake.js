@@ -38,7 +38,7 @@ function Memory({ models, load }) {
 /** @param {{m: any, again: () => void}} props */
 function One({ m, again }) {
   const [settings, setSettings] = useState(/** @type {any[] | null} */ (null));
-  const admin = /** @type {any} */ (state).account?.role !== "user";
+  const admin = state.account?.role !== "user";
   const path = `/domicile/models/${inPath(m.name)}`;
   /** @param {Event} event */
   const look = async (event) => {

@@ -15,7 +15,7 @@ import { Storage } from "./storage.js";
 export const mount = (place) => render(html`<${Machine} />`, place);
 
 function Machine() {
-  const mine = /** @type {any} */ (state).account?.role === "user";
+  const mine = state.account?.role === "user";
   const all = [
     { name: "now", label: say("page.machine.tab.now"), draw: () => html`<${Plots} /><${Awake} /><${Found} />` },
     { name: "fits", label: say("page.machine.tab.fits"), draw: () => html`<${Calculator} />` },
