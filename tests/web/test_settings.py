@@ -82,6 +82,7 @@ def test_a_place_is_allowed_and_taken_back(own_house: Standing, visit: Visit) ->
     page.set_default_timeout(40_000)
     page.get_by_label("Host and port").fill("192.168.1.20:8080")
     page.get_by_role("button", name="Allow this place").click()
+    page.locator("code", has_text="192.168.1.20:8080").wait_for()
     page.get_by_role("button", name="Remove 192.168.1.20:8080?").click()
     page.get_by_text("None is allowed.").wait_for()
     assert axe(page) == []
