@@ -36,7 +36,7 @@ def test_a_model_that_is_awake_is_shown_and_put_to_sleep(own_house: Standing, vi
 
 
 def test_the_calculator_counts_again_for_another_context_and_card(house: Standing, visit: Visit) -> None:
-    page = visit(house.url + "/machine#fits", size="phone", theme="dark")
+    page = visit(house.url + "/machine#fits", size="phone", theme="dark", expect=("status of",))
     page.set_default_timeout(40_000)
     total = page.locator("strong.big")
     total.wait_for()
