@@ -26,6 +26,7 @@ FAMILIES = {
     "arg": "cli.py: argument()",
     "head": "cli.py: heads of tables",
     "state": "cli.py: the states of a model",
+    "role": "accounts: what somebody may do (ROLES)",
     "source": "cli.py: where a model is from",
     "template": "templates.py: verdicts, `template.refused.<reason>`",
     "owner": "stores: whose files a model is",

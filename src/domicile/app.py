@@ -41,6 +41,7 @@ from domicile.workshop import Workshop
 if TYPE_CHECKING:
     import httpx2
 
+    from domicile.accounts import Accounts
     from domicile.adopt import Adoption
     from domicile.advice import Adviser
     from domicile.answering import Answer, Ask
@@ -108,6 +109,8 @@ class House(Arrivals, Checkup, Workshop):
         for way in ("_client", "egress"):
             if way in made:
                 await made[way].aclose()
+        if "accounts" in made:
+            made["accounts"].close()
 
     async def furnish(self) -> None:
         """Make the rooms that a question passes through, one by one, so that the first one asked does not pay."""
@@ -128,6 +131,13 @@ class House(Arrivals, Checkup, Workshop):
 
         timeout = httpx2.Timeout(self.settings.read_timeout, connect=self.settings.connect_timeout)
         return self.egress.client("hub", timeout=timeout, follow_redirects=True, max_redirects=5)
+
+    @cached_property
+    def accounts(self) -> Accounts:
+        """Who may come in where the house listens beyond this machine."""
+        from domicile.accounts import Accounts
+
+        return Accounts(self.settings.accounts, self.settings.session_idle, self.settings.session_life)
 
     @cached_property
     def recipes(self) -> Recipes:

@@ -17,6 +17,7 @@ import click
 
 from domicile import __version__, i18n
 from domicile.commands import (
+    accounts,
     away,
     chats,
     custom,
@@ -38,7 +39,9 @@ from domicile.grammar import COMMANDS, Desk, Work, argument, command, explain
 from domicile.output import Output
 
 INTERRUPTED = 130
-ORDER = (talking, hearing, chats, models, jobs, origins, custom, sharing, search, discover, engines, away, kept, house)
+ORDER = (
+    talking, hearing, chats, models, jobs, origins, custom, sharing, search, discover, engines, away, accounts, kept, house,
+)  # fmt: skip
 """The rooms of the command line, in the order of its help."""
 
 

@@ -214,6 +214,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("port", "DOMICILE_PORT", 11435, _port),
     Setting("lang", "DOMICILE_LANG", ""),
     Setting("api_key", "DOMICILE_API_KEY", "", secret=True),
+    Setting("session_idle", "DOMICILE_SESSION_IDLE", 7 * 86400.0, seconds),
+    Setting("session_life", "DOMICILE_SESSION_LIFE", 30 * 86400.0, seconds),
     Setting("allowed_hosts", "DOMICILE_ALLOWED_HOSTS", (), _names),
     Setting("allowed_origins", "DOMICILE_ALLOWED_ORIGINS", (), _names),
     Setting("keep_alive", "DOMICILE_KEEP_ALIVE", 300.0, seconds),
@@ -271,6 +273,8 @@ class Settings:
     port: int
     lang: str
     api_key: str
+    session_idle: float
+    session_life: float
     allowed_hosts: tuple[str, ...]
     allowed_origins: tuple[str, ...]
     keep_alive: float
@@ -344,6 +348,11 @@ class Settings:
     def sound(self) -> Path:
         """Files of sound while they are being heard."""
         return self.home / "cache" / "sound"
+
+    @property
+    def accounts(self) -> Path:
+        """Who may come in beyond loopback: hashes and digests alone, for the owner of the house (0600)."""
+        return self.home / "accounts.db"
 
     @property
     def attachments_folder(self) -> Path:

@@ -93,6 +93,10 @@ class Egress:
         """Is the door shut, for the house or for whoever asks now?"""
         return self._offline or _ABOUT.get().offline
 
+    def turn(self, *, offline: bool) -> None:
+        """Shut the door, or open it: for what begins from now on."""
+        self._offline = offline
+
     def transport(self, purpose: str, *, judge: Judge | None = None, proxies: bool = True) -> Way:
         """A way out. `purpose` is written down where nobody said better; `judge` sees every address before it is used,
         and the connection goes to an address that it saw. Closed with the door."""

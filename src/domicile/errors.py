@@ -18,7 +18,7 @@ An error knows its code, its HTTP status, the exit status of the command line an
     ├── NotFound                  404
     │   ├── NoSpeechModel              sound came, and no model here hears
     │   ├── ModelNotFound  JobNotFound  RouteNotFound  NoLog  CardNotFound  PartialNotFound
-    │   ├── TargetNotFound  ResponseNotFound  BlobNotFound
+    │   ├── TargetNotFound  ResponseNotFound  BlobNotFound  AccountNotFound  KeyNotFound
     │   ├── ChatNotFound  MessageNotFound  AttachmentNotFound  FolderNotFound  PresetNotFound
     │   ├── RepositoryNotFound  RevisionNotFound  FileNotOnHub  NoSuchVariant  NothingToRun
     │   ├── ExtraNotFound              no extra of that name
@@ -33,7 +33,14 @@ An error knows its code, its HTTP status, the exit status of the command line an
     │   ├── OutsideRoots               a folder that nobody has allowed downloads to go to
     │   ├── NoConsent                  a target that nobody has consented to (yet, or for where it is now)
     │   ├── NoTarget                   an answer from elsewhere was asked for, and nobody elsewhere may give it
-    │   └── KeyRequired           401
+    │   ├── KeyRequired           401
+    │   ├── SignInRefused         401  no account of that name with that password
+    │   ├── CodeRefused           403  not the code that `domicile serve` printed, or no longer
+    │   ├── NotYours              403  only an administrator may
+    │   ├── LastAdministrator     409  a house with accounts keeps one who may change them
+    │   ├── AccountTaken          409
+    │   ├── SetElsewhere          409  a setting that the environment or the command line gives
+    │   └── TooManyAttempts       429  passwords or codes tried too often (retry_after)
     ├── SourceTrouble             502  the place models come from
     │   ├── HubUnreachable  HubAnswer
     │   ├── HubBusy               503
@@ -244,6 +251,12 @@ class NoSuchAlias(NotFound): ...
 class PartialNotFound(NotFound): ...
 
 
+class AccountNotFound(NotFound): ...
+
+
+class KeyNotFound(NotFound): ...
+
+
 class ModelFileMissing(NotFound):
     status = 409
 
@@ -284,6 +297,32 @@ class NoTarget(Refused): ...
 
 class KeyRequired(Refused):
     status = 401
+
+
+class SignInRefused(Refused):
+    status = 401
+
+
+class CodeRefused(Refused): ...
+
+
+class NotYours(Refused): ...
+
+
+class LastAdministrator(Refused):
+    status = 409
+
+
+class AccountTaken(Refused):
+    status = 409
+
+
+class SetElsewhere(Refused):
+    status = 409
+
+
+class TooManyAttempts(Refused):
+    status = 429
 
 
 class SourceTrouble(DomicileError):

@@ -83,12 +83,16 @@ async def serve(desk: Desk, host: str | None, port: int | None, hello: bool, new
     say = desk.output.say
     async with open_door(desk.settings, new_key=new_key) as door:
         if desk.output.as_json:
-            desk.output.data({"url": door.url, "pid": os.getpid(), "new_key": door.new_key})
+            desk.output.data(
+                {"url": door.url, "pid": os.getpid(), "new_key": door.new_key, "first_code": door.first_code}
+            )
             sys.stdout.flush()
         else:
             desk.output.tell(say("serve.open", url=door.url, home=str(desk.settings.home)))
             if door.new_key:  # said even in quiet mode: it is kept as a digest only, and shown this once
                 print(say("serve.key", made=door.new_key), file=sys.stderr)
+            if door.first_code:
+                print(say("serve.first", code=door.first_code), file=sys.stderr)
         if hello:
             await _hello(desk, door.url, door.key)
         await door.closed.wait()

@@ -5,7 +5,7 @@ The same list makes the OpenAPI document (`GET /domicile/openapi.json`) and the 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, Match, Router
 from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from domicile.web import roles
 from domicile.web.counted import Counted
 from domicile.web.guard import Guard, Rules
 from domicile.web.limits import Limits
@@ -28,6 +29,7 @@ from domicile.web.wishes import Wishes
 if TYPE_CHECKING:
     from domicile.app import House
     from domicile.web import (
+        accounts,
         anthropic,
         api,
         away,
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
         ranking,
         responses,
         search,
+        settings,
         speech,
         tab,
         tuning,
@@ -71,7 +74,7 @@ else:  # imported by the first request to each
     neighbour, ollama, ollama_models, openai = Room("neighbour"), Room("ollama"), Room("ollama_models"), Room("openai")
     origins, pages, progress, ranking = Room("origins"), Room("pages"), Room("progress"), Room("ranking")
     responses, search, speech, tab = Room("responses"), Room("search"), Room("speech"), Room("tab")
-    tuning = Room("tuning")
+    accounts, settings, tuning = Room("accounts"), Room("settings"), Room("tuning")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +151,22 @@ ROUTES: tuple[Route, ...] = (
     Route("HEAD", "/api/blobs/{digest}", ollama_models.has_blob),
     Route("POST", "/api/blobs/{digest}", ollama_models.send_blob, status=201),
     Route("POST", "/generate", generate.generate, "generate"),
+    Route("GET", "/domicile/account", accounts.me),
+    Route("POST", "/domicile/account/first", accounts.first, "account_first", status=201),
+    Route("POST", "/domicile/account/sign-in", accounts.sign_in, "sign_in"),
+    Route("POST", "/domicile/account/sign-out", accounts.sign_out),
+    Route("POST", "/domicile/account/sign-out-everywhere", accounts.sign_out_everywhere),
+    Route("POST", "/domicile/account/password", accounts.password, "password"),
+    Route("GET", "/domicile/account/sessions", accounts.sessions),
+    Route("GET", "/domicile/account/keys", accounts.keys),
+    Route("POST", "/domicile/account/keys", accounts.make_key, "key_new", status=201),
+    Route("DELETE", "/domicile/account/keys/{id}", accounts.revoke_key),
+    Route("GET", "/domicile/accounts", accounts.accounts),
+    Route("POST", "/domicile/accounts", accounts.add, "account_new", status=201),
+    Route("PATCH", "/domicile/accounts/{name}", accounts.change, "account_change"),
+    Route("DELETE", "/domicile/accounts/{name}", accounts.remove),
+    Route("GET", "/domicile/settings", settings.settings),
+    Route("PATCH", "/domicile/settings", settings.change, "house_settings"),
     Route("GET", "/domicile/health", api.health),
     Route("GET", "/domicile/version", api.version),
     Route("GET", "/domicile/openapi.json", openapi),
@@ -306,6 +325,7 @@ class _Row(BaseRoute):
     def __init__(self, row: Route) -> None:
         self._row = row
         self._begins = row.path.partition("{")[0]
+        self.need = roles.need_of(row)
 
     @cached_property
     def _route(self) -> StarletteRoute:
@@ -323,7 +343,18 @@ class _Row(BaseRoute):
 
 def build(house: House, rules: Rules) -> ASGIApp:
     """The application: counts, then guard, then errors, then limits, then routes."""
-    app: ASGIApp = Router([_Row(row) for row in ROUTES])
+    rows = [_Row(row) for row in ROUTES]
+    app: ASGIApp = Router(rows)
     app = Limits(app, house.settings.body_limit)
     app = Troubles(Wishes(app), house)
-    return Counted(Guard(app, rules))
+    return Counted(Guard(app, rules, _needs(rows), lambda: house.accounts))
+
+
+def _needs(rows: Sequence[_Row]) -> Callable[[Scope], roles.Need]:
+    """The role that a request must have: that of the row the router will find for it."""
+
+    def need(scope: Scope) -> roles.Need:
+        found = next((row for row in rows if row.matches(scope)[0] is Match.FULL), None)
+        return "user" if found is None else found.need
+
+    return need

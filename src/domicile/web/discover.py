@@ -13,8 +13,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from domicile import i18n
-from domicile.errors import BadField, MissingField
+from domicile.errors import BadField, MissingField, NotYours
 from domicile.types import Facts, FitReport, Hardware, ModelRef, Reason
+from domicile.web.guard import caller_of
 from domicile.web.trouble import house_of, language
 
 # The rooms behind these routes are imported when one of them is asked: the other commands start without them.
@@ -31,6 +32,9 @@ async def machine(request: Request) -> Response:
     `?calibrate=true` measures it first, if that was never done; `?calibrate=again` in any case.
     """
     asked = request.query_params.get("calibrate", "")
+    caller = caller_of(request)
+    if asked and (caller is None or caller.role != "admin"):
+        raise NotYours(role="admin")
     found = await house_of(request).adviser.machine(measure=asked in {"1", "true", "yes"}, again=asked == "again")
     return JSONResponse(machine_shown(found, language(request.scope)))
 

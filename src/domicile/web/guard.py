@@ -2,7 +2,9 @@
 
 An exact list of Host names in every mode (against DNS rebinding), no foreign Origin and no cross-site request
 (against pages open in the person's browser), no CORS unless an origin is listed exactly, and a key as soon as the
-house listens on anything but loopback. Knows headers; knows no route, so that no prefix can be forgotten.
+house listens on anything but loopback: the house's own, one of a person's account, or the session of a browser. Then
+each route asks for a role, an administrator's unless `roles.py` says otherwise. `Guard._admission` is the one function
+that decides who comes in.
 """
 
 from __future__ import annotations
@@ -11,15 +13,25 @@ import hashlib
 import hmac
 import ipaddress
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from domicile.errors import HostRefused, KeyRequired, OriginRefused
+from domicile.errors import DomicileError, HostRefused, KeyRequired, NotYours, OriginRefused
+from domicile.web.roles import RANK, Need
 from domicile.web.trouble import answer_error
+
+if TYPE_CHECKING:
+    from domicile.accounts import Accounts, Caller
+
+SESSION_COOKIE = "domicile_session"
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; "
@@ -92,12 +104,44 @@ def key_in(headers: Headers) -> str:
     return said.encode("latin-1").decode("utf-8", "surrogateescape").strip()  # headers are bytes, shown as latin-1
 
 
-class Guard:
-    """The ASGI door in front of everything."""
+def session_in(headers: Headers) -> str:
+    """The session a browser says it has."""
+    try:
+        cookie = SimpleCookie(headers.get("cookie", "")).get(SESSION_COOKIE)
+    except CookieError:
+        return ""
+    return cookie.value if cookie is not None else ""
 
-    def __init__(self, app: ASGIApp, rules: Rules) -> None:
+
+def caller_of(request: Request) -> Caller | None:
+    """Who asks: None is nobody in particular (the page without a session). On loopback it is the owner."""
+    found: Caller | None = request.scope.get("domicile.caller")
+    if found is None and not request.scope.get("domicile.closed"):
+        return _owner()
+    return found
+
+
+def _owner() -> Caller:
+    from domicile.accounts import OWNER, Caller
+
+    return Caller(OWNER, "admin")
+
+
+class Guard:
+    """The ASGI door in front of everything. `need` tells the least role that may ask what a request asks; `people`
+    are the accounts, where a key is asked."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        rules: Rules,
+        need: Callable[[Scope], Need] = lambda _: "user",
+        people: Callable[[], Accounts] | None = None,
+    ) -> None:
         self._app = app
         self._rules = rules
+        self._need = need
+        self._people = people
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -117,7 +161,7 @@ class Guard:
                     out.add_vary_header("Origin")
             await send(message)
 
-        refusal = self._refusal(headers, origin, allowed, scope["method"])
+        refusal = self._refusal(headers, origin, allowed) or self._admission(scope, headers, origin, allowed)
         if refusal is not None:
             await answer_error(refusal, scope)(scope, receive, send_with_headers)
         elif allowed and scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
@@ -125,9 +169,8 @@ class Guard:
         else:
             await self._app(scope, receive, send_with_headers)
 
-    def _refusal(
-        self, headers: Headers, origin: str | None, allowed: bool, method: str
-    ) -> HostRefused | OriginRefused | KeyRequired | None:
+    def _refusal(self, headers: Headers, origin: str | None, allowed: bool) -> DomicileError | None:
+        """Of a name that is not ours, or a page that is not."""
         hosts = headers.getlist("host")
         if len(hosts) != 1 or hosts[0].lower() not in self._rules.hosts:
             return HostRefused(host=", ".join(hosts)[:200])
@@ -139,12 +182,38 @@ class Guard:
             return OriginRefused(origin=origin[:200])
         if headers.get("sec-fetch-site", "none") not in {"none", "same-origin"} and not allowed:
             return OriginRefused(origin=headers.get("referer", "?")[:200])
-        if not self._rules.key_digests or (allowed and method == "OPTIONS"):
+        return None
+
+    def _admission(self, scope: Scope, headers: Headers, origin: str | None, allowed: bool) -> DomicileError | None:
+        """Who comes in, noted in the scope; or why not. No key asked: everybody, who all are the owner.
+
+        A key that is given decides alone. A session counts only for a request of our own page: a browser says so with
+        every request that changes something, and the cookie is SameSite=Strict besides.
+        """
+        if not self._rules.key_digests:
             return None
-        given = digest_of(key_in(headers))
+        if allowed and scope["method"] == "OPTIONS":
+            return None
+        said = key_in(headers)
+        given = digest_of(said)
         # Every digest is compared, whichever matches: time says nothing about the keys.
-        if not any([hmac.compare_digest(given, known) for known in self._rules.key_digests]):
+        if any([hmac.compare_digest(given, known) for known in self._rules.key_digests]):
+            caller: Caller | None = _owner()
+        elif self._people is None:
             return KeyRequired()
+        elif said:
+            caller = self._people().by_key(given)
+            if caller is None:
+                return KeyRequired()
+        else:
+            ours = (origin is not None and not allowed) or headers.get("sec-fetch-site") == "same-origin"
+            counts = not allowed and (ours or scope["method"] in _READING)
+            caller = self._people().by_session(session_in(headers)) if counts else None
+        scope["domicile.closed"], scope["domicile.caller"] = True, caller
+        if caller is not None:
+            scope["domicile.user"] = caller.id
+        if RANK[need := self._need(scope)] > RANK[caller.role if caller is not None else "nobody"]:
+            return KeyRequired() if caller is None else NotYours(role=need)
         return None
 
 

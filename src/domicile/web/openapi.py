@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
 from domicile import __version__
+from domicile.config import SETTINGS
 from domicile.tunable import TUNABLE
 
 _TEXT = {"type": "string"}
@@ -66,7 +67,34 @@ _SOUND = {
 _FORMS = frozenset({"transcription", "translation"})
 """Bodies that are forms with a file."""
 
+_PASSWORD = {"type": "string", "minLength": 10, "maxLength": 1024, "format": "password"}
+_SET = {"type": ["string", "number", "boolean", "array", "null"]}
+_ROLE = {"type": "string", "enum": ["admin", "user"]}
+
 BODIES: dict[str, dict[str, Any]] = {
+    "account_first": {
+        "type": "object",
+        "required": ["code", "name", "password"],
+        "properties": {"code": _TEXT, "name": _TEXT, "password": _PASSWORD},
+    },
+    "sign_in": {
+        "type": "object",
+        "required": ["name", "password"],
+        "properties": {"name": _TEXT, "password": {"type": "string", "format": "password"}},
+    },
+    "password": {
+        "type": "object",
+        "required": ["old", "new"],
+        "properties": {"old": {"type": "string", "format": "password"}, "new": _PASSWORD},
+    },
+    "key_new": {"type": "object", "required": ["name"], "properties": {"name": _TEXT}},
+    "account_new": {
+        "type": "object",
+        "required": ["name", "password"],
+        "properties": {"name": _TEXT, "password": _PASSWORD, "role": _ROLE},
+    },
+    "account_change": {"type": "object", "properties": {"role": _ROLE, "password": _PASSWORD}},
+    "house_settings": {"type": "object", "properties": {s.name: _SET for s in SETTINGS}},
     "chat_new": {
         "type": "object",
         "properties": {**_CHAT, "preset": _TEXT, "temporary": {"type": "boolean", "default": False}},

@@ -32,7 +32,7 @@ ROOMS: tuple[Room, ...] = (
     Room("pictures", "/pictures"),
     Room("speech", "/speech", ("speech.css",)),
     Room("tab", "/tab", ("tab.css",)),
-    Room("machine", "/machine"),
-    Room("learn", "/learn"),
-    Room("settings", "/settings"),
+    Room("machine", "/machine", ("machine.css",), needs=("page.doctor.", "purpose.", "state.")),
+    Room("learn", "/learn", ("learn.css",)),
+    Room("settings", "/settings", ("settings.css",), needs=("page.doctor.", "role.")),
 )

@@ -26,9 +26,10 @@ from starlette.responses import (
 )
 
 from domicile import __version__, i18n
-from domicile.errors import RouteNotFound
+from domicile.errors import KeyRequired, RouteNotFound
 from domicile.web import shelves
 from domicile.web.choices import choice_shown
+from domicile.web.guard import caller_of
 from domicile.web.page_rooms import ROOMS, Room
 from domicile.web.trouble import house_of, language
 
@@ -52,6 +53,8 @@ async def front_door(request: Request) -> Response:
     """
     if "text/html" in request.headers.get("accept", ""):
         return await room(request)
+    if caller_of(request) is None:
+        raise KeyRequired
     if house_of(request).settings.port == OLLAMA_PORT:
         return PlainTextResponse("Ollama is running", headers={"Vary": "Accept"})
     lang = language(request.scope)
@@ -68,23 +71,26 @@ async def room(request: Request) -> Response:
         return _kept(request, chosen)
     lang, theme = lang_of(request), request.cookies.get(THEME_COOKIE, "auto")
     theme = theme if theme in THEMES else "auto"
+    caller = caller_of(request)
     page = (
         _environment()
-        .get_template("shell.html")
+        .get_template("shell.html" if caller is not None else "entry.html")
         .render(
             lang=lang,
             theme=theme,
             room=found,
             rooms=ROOMS,
             base=f"/static/{shelves.digest()}",
-            modules=shelves.imports("js/main.js") + shelves.imports(found.module),
+            modules=shelves.imports("js/main.js") + shelves.imports(found.module)
+            if caller is not None
+            else shelves.imports("js/entry.js"),
             version=__version__,
             offline=house_of(request).egress.offline,
             languages=i18n.LANGUAGES,
             themes=THEMES,
             say=lambda key, **facts: i18n.say(lang, key, **facts),
             name_of=lambda name: i18n.say(lang, f"page.room.{name}"),
-            state=_state(request, found, lang, theme),
+            state=_state(request, found, lang, theme) if caller is not None else _entry(request, lang, theme),
         )
     )
     headers = {"Cache-Control": "no-store", "Vary": "Accept, Accept-Language, Cookie", "Content-Language": lang}
@@ -149,7 +155,8 @@ def words(lang: str, *prefixes: str) -> dict[str, str]:
 
 def _state(request: Request, found: Room, lang: str, theme: str) -> str:
     """What the modules begin with, as JSON that cannot end the element it stands in."""
-    house = house_of(request)
+    house, caller = house_of(request), caller_of(request)
+    kept = "shell" in request.query_params  # what a browser keeps for when the house is closed: it names nobody
     state: dict[str, Any] = {
         "lang": lang,
         "theme": theme,
@@ -159,11 +166,22 @@ def _state(request: Request, found: Room, lang: str, theme: str) -> str:
         "version": __version__,
         "offline": house.egress.offline,
         "strategy": house.away.default,
-        "active": None
-        if "shell" in request.query_params  # what a browser keeps for when the house is closed: it names nobody
-        else next((choice_shown(house, m) for m in house.library.list() if m.active), None),
+        "account": None if kept or caller is None or not caller.name else {"name": caller.name, "role": caller.role},
+        "active": None if kept else next((choice_shown(house, m) for m in house.library.list() if m.active), None),
         "words": words(lang, *SHARED, f"page.{found.name}.", *found.needs),
     }
+    return _json(state)
+
+
+def _entry(request: Request, lang: str, theme: str) -> str:
+    """What the sign-in begins with: words, and whether anybody has an account yet. Nothing of the house's."""
+    first = house_of(request).accounts.first_code() is not None
+    said = words(lang, "page.entry.", "page.common.", "page.error.", "page.shell.")
+    base = f"/static/{shelves.digest()}"
+    return _json({"lang": lang, "theme": theme, "base": base, "first": first, "words": said})
+
+
+def _json(state: dict[str, Any]) -> str:
     return json.dumps(state, ensure_ascii=False).replace("<", "\\u003c").replace("\u2028", "\\u2028")
 
 

@@ -45,6 +45,8 @@ class Open:
     """The key of this opening, which the doorplate holds."""
     new_key: str | None
     closed: asyncio.Event
+    first_code: str | None = None
+    """By which the first visitor makes the first account, where there is none and a key is asked."""
 
 
 class _Server(uvicorn.Server):  # type: ignore[misc]
@@ -98,7 +100,8 @@ async def open_door(settings: Settings, *, new_key: bool = False) -> AsyncIterat
             task.add_done_callback(_tell)
         try:
             doorplate.write(settings, url, door_key)
-            yield Open(house, url, door_key, made, closed)
+            code = house.accounts.first_code() if digests else None
+            yield Open(house, url, door_key, made, closed, code)
         finally:
             server.should_exit = True
             house.closing.set()

@@ -13,6 +13,7 @@ import { themes } from "./shell/theme.js";
 const place = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
 addEventListener("unhandledrejection", (event) => report(event.reason));
+document.addEventListener("domicile:locked", () => location.reload(), { once: true }); // the session has ended: sign in again
 side();
 themes();
 render(html`<${Selector} />`, place("selector"));

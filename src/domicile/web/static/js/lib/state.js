@@ -24,6 +24,7 @@
  * @property {string} version
  * @property {boolean} offline
  * @property {string} strategy
+ * @property {{name: string, role: "admin" | "user"} | null} [account] who is signed in, where accounts are asked
  * @property {Choice | null} active
  * @property {Record<string, string>} words
  */

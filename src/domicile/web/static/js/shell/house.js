@@ -20,6 +20,8 @@ import { report, toast } from "../lib/toast.js";
 export const active = signal(state.active);
 /** Whether the person chose a target away instead. @type {import("../lib/store.js").Signal<string | null>} */
 export const away = kept("away", /** @type {string | null} */ (null));
+/** The model that somebody who is no administrator chose for this browser. */
+const mine = kept("model", /** @type {string | null} */ (null));
 /** Models that are not asleep. @type {import("../lib/store.js").Signal<Awake[]>} */
 export const awake = signal(/** @type {Awake[]} */ ([]));
 /** Downloads and other work, by id. @type {import("../lib/store.js").Signal<Map<string, Job>>} */
@@ -55,7 +57,8 @@ export async function refresh() {
   /** @type {Choices} */
   const now = await get("/domicile/choices");
   choices.value = now;
-  active.value = now.installed.find((m) => m.active) ?? null;
+  const own = state.account?.role === "user" ? now.installed.find((m) => m.name === mine.value) : undefined;
+  active.value = own ?? now.installed.find((m) => m.active) ?? null;
   const known = new Map(jobs.value);
   for (const job of now.coming) known.set(job.id, job);
   jobs.value = known;
@@ -67,6 +70,11 @@ export async function refresh() {
 export async function activate(name) {
   away.value = null;
   if (active.value?.name === name) return;
+  if (state.account?.role === "user") {
+    mine.value = name; // what the house wakes by itself is an administrator's to say
+    active.value = choices.value?.installed.find((m) => m.name === name) ?? active.value;
+    return;
+  }
   await post(`/domicile/models/${inPath(name)}/activate`);
   await refresh();
 }
