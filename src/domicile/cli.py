@@ -40,7 +40,8 @@ from domicile.output import Output
 
 INTERRUPTED = 130
 ORDER = (
-    talking, hearing, chats, models, jobs, origins, custom, sharing, search, discover, engines, away, accounts, kept, house,
+    talking, hearing, chats, models, jobs, origins, custom, sharing, search, discover, engines, away, accounts,
+    kept, house,
 )  # fmt: skip
 """The rooms of the command line, in the order of its help."""
 
