@@ -23,6 +23,7 @@ _CANNOT = {
     "image input is not supported": "images",
     "Infill is not supported": "insert",
     "does not support completions": "talk",
+    "this model draws": "talk_draws",
     "does not support logits computation": "talk",
 }
 """What the engine says of what a model cannot do, and the reason we give."""

@@ -27,6 +27,7 @@ from domicile.commands import (
     kept,
     models,
     origins,
+    pictures,
     search,
     sharing,
     talking,
@@ -37,7 +38,7 @@ from domicile.grammar import COMMANDS, Desk, Work, argument, command, explain
 from domicile.output import Output
 
 INTERRUPTED = 130
-ORDER = (talking, chats, models, jobs, origins, custom, sharing, search, discover, engines, away, kept, house)
+ORDER = (talking, pictures, chats, models, jobs, origins, custom, sharing, search, discover, engines, away, kept, house)
 """The rooms of the command line, in the order of its help."""
 
 

@@ -180,6 +180,14 @@ ROWS: tuple[Row, ...] = (
         frozenset({"feature-extraction", "sentence-similarity"}),
         runtime_bytes=1 << 30,
     ),
+    Row(
+        "images",
+        "images",
+        "images_child",
+        frozenset({"diffusers", "safetensors"}),
+        frozenset({"text-to-image", "image-to-image"}),
+        runtime_bytes=2 << 30,
+    ),
 )
 """Every engine of an extra. One row and one child program make an engine."""
 

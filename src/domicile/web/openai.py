@@ -1,4 +1,5 @@
-"""OpenAI's dialect: `/v1/chat/completions`, `/v1/completions`, `/v1/embeddings`, `/v1/models`; sound and images later.
+"""OpenAI's dialect: `/v1/chat/completions`, `/v1/completions`, `/v1/embeddings`, `/v1/models`; sound later. Images are
+`web/images.py`.
 
 The engine speaks it itself, so a body is checked and passed on byte for byte, and so is the answer. Two things are
 ours: several answers at once (`n`), and vectors of fewer dimensions.
@@ -79,11 +80,6 @@ async def embeddings(request: Request) -> Any:
 async def speech(request: Request) -> Any:
     """Sound: no engine of this version hears or speaks."""
     raise EngineMissing(engine="speech", name=request.url.path, reason="speech")
-
-
-async def images(request: Request) -> Any:
-    """Images: no engine of this version draws."""
-    raise EngineMissing(engine="images", name=request.url.path, reason="images")
 
 
 async def models(request: Request) -> Response:

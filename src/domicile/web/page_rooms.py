@@ -29,7 +29,7 @@ class Room:
 ROOMS: tuple[Room, ...] = (
     Room("chat", "/", ("chat.css",), wide=False),
     Room("models", "/models"),
-    Room("pictures", "/pictures"),
+    Room("pictures", "/pictures", ("pictures.css",)),
     Room("speech", "/speech"),
     Room("machine", "/machine"),
     Room("learn", "/learn"),
