@@ -282,3 +282,39 @@ async def test_who_leaves_ends_the_drawing(tiny: Path) -> None:
             await asking
         async with asyncio.timeout(60):
             assert png_of(await at.generate())
+
+
+async def test_a_checkpoint_of_comfyui_is_adopted_and_draws_what_its_folder_does_with_a_lora_over_it(
+    tiny: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "ComfyUI" / "models"
+    for name in ("checkpoints", "loras"):
+        (folder / name).mkdir(parents=True)
+    painters.checkpoint(tiny, folder / "checkpoints" / "tiny.safetensors")
+    style = painters.lora(tmp_path / "style.safetensors")
+    (folder / "checkpoints" / "evil.safetensors").write_bytes(b"\x80\x04cos\nsystem\n(S'touch /tmp/x'\ntR.")
+    async with home(model_folders=(str(folder),)) as at:
+        at.take(tiny)
+        job = (await at.http.post("/domicile/adopt", json={"all": True})).json()
+        await at.http.get(f"/domicile/jobs/{job['id']}/events")
+        (made,) = [m for m in at.house.library.list() if m.format == "safetensors"]
+        assert (made.task, made.source) == ("text-to-image", "adopted")
+        at.house.library.add(
+            Installed("style", style, "safetensors", style.stat().st_size, "file", files=(style,), task="lora")
+        )
+        asked = {**QUICK, "sampler": "euler"}
+        plain = _pixels(png_of(await at.generate(model="tiny", **asked)))
+        assert _pixels(png_of(await at.generate(model=made.name, **asked))) == plain
+        laid = await at.generate(model=made.name, **asked, loras=[{"name": "style", "scale": 1.0}])
+        assert _pixels(png_of(laid)) != plain
+        assert "<lora:style:1>" in texts_of(png_of(laid))["parameters"]
+        assert _pixels(png_of(await at.generate(model=made.name, **asked))) == plain  # it leaves no trace
+        wrong = await at.generate(model="style")
+        assert wrong.json()["error"]["code"] == "model_cannot"
+
+
+def _pixels(png: bytes) -> bytes:
+    from PIL import Image
+
+    with Image.open(io.BytesIO(png)) as image:
+        return image.tobytes()

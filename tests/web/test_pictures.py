@@ -56,7 +56,7 @@ def test_a_picture_is_described_drawn_kept_used_again_and_deleted(studio: Standi
     page = visit(studio.url + "/pictures", lang="fr")
     page.set_default_timeout(120_000)
     page.get_by_text("Plus de choix").click()
-    page.get_by_label("Étapes").fill("6")
+    page.get_by_label("Étapes").fill("60")
     page.get_by_label("Graine", exact=True).fill("41")
     _draw(page, "<img src=x onerror=alert(1)> un phare")
     stage = page.locator(".pictures-stage")
@@ -75,7 +75,7 @@ def test_a_picture_is_described_drawn_kept_used_again_and_deleted(studio: Standi
     assert axe(page) == []
     look(page, "pictures-large-fr")
     page.get_by_role("button", name="Reprendre ces choix").click()
-    expect(page.get_by_label("Étapes")).to_have_value("6")
+    expect(page.get_by_label("Étapes")).to_have_value("60")
     expect(page.locator("textarea")).to_have_value("<img src=x onerror=alert(1)> un phare")
     page.locator("form button[type=submit]").click()
     expect(shown).to_have_count(2, timeout=120_000)

@@ -44,10 +44,10 @@ def studio(request: Request) -> Studio:
 
 
 async def generations(request: Request) -> Any:
-    """Pictures of what is described. `stream: true` gives events: `image_generation.partial_image` (with
-    `partial_images` of 1 to 3), then `image_generation.completed` for each.
+    """Pictures of what is described.
 
-    Beside OpenAI's fields: `negative_prompt`, `steps`, `guidance`, `seed`, `sampler`, `loras`, and any `size` from
+    `stream: true` gives events: `image_generation.partial_image` (with `partial_images` of 1 to 3), then
+    `image_generation.completed` for each. Beside OpenAI's fields: `negative_prompt`, `steps`, `guidance`, `seed`, `sampler`, `loras`, and any `size` from
     64x64 to 4096x4096. Without a `model`, the one that drew last draws. An address (`response_format: "url"`) is one
     of this house, good for an hour.
     """
@@ -57,10 +57,9 @@ async def generations(request: Request) -> Any:
 
 
 async def edits(request: Request) -> Any:
-    """A picture made of another (multipart: `image`, `prompt`, and `mask` to fill a part of it, where the mask is
-    transparent or, without transparency, white).
+    """A picture made of another: a form with `image` and `prompt`, and `mask` to fill a part of it.
 
-    `strength` from 0 to 1 says how much may change (0.75). The other fields are those of `generations`.
+    It is filled where the mask is transparent or, without transparency, white. `strength` from 0 to 1 says how much may change (0.75). The other fields are those of `generations`.
     """
     data, files = await _form(request)
     if "image" not in files:
@@ -182,7 +181,9 @@ async def drawing(request: Request) -> Response:
 
 
 async def drawing_events(request: Request) -> Response:
-    """A drawing as it comes (SSE): `snapshot` first, with all that `GET` gives; `state` when it begins or its place in
+    """A drawing as it comes (SSE).
+
+    `snapshot` comes first, with all that `GET` gives; `state` when it begins or its place in
     the queue changes; `step` with its number and, when there was time for one, a small `preview` (PNG in base64);
     `picture` for each that is whole; `over` at the end. `Last-Event-ID` goes on after the last one seen."""
     room = studio(request)
