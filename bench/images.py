@@ -129,10 +129,11 @@ def _house(place: Path, model: Path) -> Any:
 
     @asynccontextmanager
     async def opened() -> Any:
+        from tests.fakes.environment import borrowed
+
         from domicile.app import open_house
         from domicile.config import load
         from domicile.types import Installed
-        from tests.fakes.environment import borrowed
 
         os.environ["DOMICILE_HOME"] = str(place / "home")
         settings = load(threads=1, selftest=False)
