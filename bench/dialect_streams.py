@@ -3,6 +3,7 @@
 Reads one JSON line on stdin for each volley (`url`, `key`, `model`, `dialect`, `prompts`, `tokens`) and answers with
 one on stdout (`streams`: the moments of the request, of the first piece and of the end, and how many tokens the
 answer says it has). A line is looked at for a few letters only, in every dialect, so that the client costs them alike.
+`peer` is OpenAI's dialect as any server writes it, spaces or not; one that says no usage has a token in each piece.
 """
 
 from __future__ import annotations
@@ -32,12 +33,19 @@ def request(volley: dict[str, Any], prompt: str) -> tuple[str, dict[str, Any]]:
 
 
 PIECE = {
-    "openai": b'"delta":{"content":"',
-    "ollama": b'"content":"',
-    "anthropic": b'"text_delta"',
-    "responses": b'"delta":"',
+    "openai": (b'"delta":{"content":"',),
+    "ollama": (b'"content":"',),
+    "anthropic": (b'"text_delta"',),
+    "responses": (b'"delta":"',),
+    "peer": (b'"content":"', b'"content": "'),
 }
-LAST = {"openai": b'"usage":{', "ollama": b'"done":true', "anthropic": b'"message_delta"', "responses": b'"usage":{'}
+LAST = {
+    "peer": b'"completion_tokens"',
+    "openai": b'"usage":{',
+    "ollama": b'"done":true',
+    "anthropic": b'"message_delta"',
+    "responses": b'"usage":{',
+}
 
 
 def tokens_in(dialect: str, line: bytes) -> int:
@@ -45,7 +53,7 @@ def tokens_in(dialect: str, line: bytes) -> int:
     if dialect == "ollama":
         return int(found["eval_count"])
     usage = found.get("usage") or found["response"]["usage"]
-    return int(usage["completion_tokens" if dialect == "openai" else "output_tokens"])
+    return int(usage["completion_tokens" if dialect in {"openai", "peer"} else "output_tokens"])
 
 
 async def ask(volley: dict[str, Any], prompt: str) -> dict[str, float]:
@@ -60,7 +68,7 @@ async def ask(volley: dict[str, Any], prompt: str) -> dict[str, float]:
     reader, writer = await asyncio.open_connection(place.hostname, place.port)
     piece, last_mark = PIECE[volley["dialect"]], LAST[volley["dialect"]]
     first = last = 0.0
-    tokens = 0
+    tokens = pieces = 0
     try:
         started = time.perf_counter()
         writer.write(head.encode() + body)
@@ -73,10 +81,11 @@ async def ask(volley: dict[str, Any], prompt: str) -> dict[str, float]:
             if last_mark in line and b'"created_at":' not in line[:12]:
                 tokens, last = tokens_in(volley["dialect"], line) or tokens, time.perf_counter()
                 first = first or last
-            elif piece in line:
+            elif any(mark in line for mark in piece):
                 last = time.perf_counter()
                 first = first or last
-        return {"began": started, "first": first, "last": last, "tokens": tokens}
+                pieces += 1
+        return {"began": started, "first": first, "last": last, "tokens": tokens or pieces}
     finally:
         writer.close()
 

@@ -132,6 +132,32 @@ def test_the_list_names_errors_and_every_trouble_of_an_engine_was_thought_about(
     assert stays == {"bad_model_file", "nobody_answers", "not_supported"}
 
 
+async def test_answers_from_elsewhere_are_counted_under_who_gave_them(
+    visiting: Visiting, tmp_path: Path, elsewhere: FakeTarget
+) -> None:
+    async with visiting() as visit:
+        _install(visit, tmp_path)
+        await _target(visit, elsewhere)
+        await _ask(visit)
+        await _ask(visit, "away")
+        await visit.http.post("/domicile/models/polly/sleep")
+        visit.parrot.ill = OutOfMemory(**FACTS)
+        await _ask(visit, stream=True)
+        elsewhere.fault = "refuses 500"
+        assert (await _ask(visit, "away")).status_code >= 500
+        lines = (await visit.http.get("/metrics")).text.splitlines()
+    counted = {line for line in lines if line.startswith("domicile_requests_total{")}
+    of_polly = 'domicile_requests_total{model="polly",served_by='
+    assert counted == {
+        of_polly + '"home",outcome="ok"} 1',
+        of_polly + '"home",outcome="out_of_memory"} 1',
+        of_polly + '"nas",outcome="ok"} 2',
+        of_polly + '"nobody",outcome="nobody_answers"} 1',
+    }
+    assert 'domicile_request_seconds_count{model="polly",served_by="nas"} 2' in lines
+    assert 'domicile_first_byte_seconds_count{model="polly",served_by="nas"} 2' in lines
+
+
 async def test_a_misspelt_name_never_leaves(visiting: Visiting, tmp_path: Path, elsewhere: FakeTarget) -> None:
     async with visiting() as visit:
         _install(visit, tmp_path)

@@ -18,7 +18,7 @@ from domicile.errors import BadField
 from domicile.giving import store
 from domicile.giving.modelfile import Recipe, text
 from domicile.giving.ollama import address, default_name, is_here
-from domicile.giving.templates import TEMPLATES, recognise
+from domicile.gotemplates import TEMPLATES, recognise
 from domicile.stores import ollama as layout
 from tests.conftest import Visit, Visiting
 from tests.fakes import stores as fakes

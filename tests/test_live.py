@@ -51,12 +51,12 @@ async def test_metrics_count_requests_tokens_models_and_answers(visiting: Visiti
         assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
         lines = answer.text.splitlines()
         assert all(line.startswith("# ") or _LINE.match(line) for line in lines)
-        assert 'domicile_requests_total{model="graine",outcome="ok"} 1' in lines
+        assert 'domicile_requests_total{model="graine",served_by="home",outcome="ok"} 1' in lines
         assert 'domicile_tokens_total{model="graine",kind="generated"} 3' in lines
         assert 'domicile_http_requests_total{method="POST",status="404"} 1' in lines
         assert 'domicile_model_events_total{event="wake",model="graine",kind=""} 1' in lines
         assert "domicile_models_awake 0" in lines
-        assert any(line.startswith('domicile_request_seconds_count{model="graine"}') for line in lines)
+        assert any(line.startswith('domicile_request_seconds_count{model="graine",served_by="home"}') for line in lines)
         assert not any("nobody" in line for line in lines)
 
 

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import anthropic
 import httpx2
+import openai
 import pytest
 
-from domicile.errors import OutOfMemory
+from domicile.errors import DomicileError, EngineDied, OutOfMemory
 from domicile.hardware import sample
 from tests.conftest import Visit, Visiting
 from tests.fakes.hub import FakeHub
@@ -148,6 +150,88 @@ async def test_who_waits_long_for_a_stream_is_told_the_place_in_line(
         words = [json.loads(line[6:])["choices"][0]["delta"]["content"] for line in rest if line.startswith("data: {")]
         assert "".join(words).split() == ["one", "two", "three"]
         assert (await first).status_code == 200
+
+
+async def _waited(visit: Visit, path: str, ill: DomicileError | None = None, **more: Any) -> list[str]:
+    """The lines of a stream that waits behind another answer; `ill` ends it while it waits."""
+    visit.parrot.speaking.clear()
+    first = asyncio.create_task(_chat(visit))
+    await _until(lambda: any(p.busy for p in visit.house.runner.ps()))
+    async with visit.http.stream("POST", path, json={**CHAT, "max_tokens": 9, "stream": True, **more}) as answer:
+        said = answer.aiter_lines()
+        lines = [await anext(said)]
+        if ill is not None:
+            visit.parrot.awake_now[0].gone.set()
+            visit.parrot.ill = ill
+        visit.parrot.speaking.set()
+        lines += [line async for line in said if line]
+    await asyncio.wait([first])
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("path", "more", "last", "error"),
+    [
+        ("/v1/messages", {}, "message_stop", '"type":"error"'),
+        ("/v1/responses", {"input": "one two three"}, "response.completed", "response.failed"),
+    ],
+)
+async def test_other_dialects_with_events_tell_it_too_and_lines_of_json_do_not(
+    visiting: Visiting, monkeypatch: pytest.MonkeyPatch, path: str, more: dict[str, Any], last: str, error: str
+) -> None:
+    monkeypatch.setattr("domicile.web.relay.BEAT_S", 0.01)
+    monkeypatch.setattr("domicile.web.relay.PATIENCE_S", 0.02)
+    async with visiting() as visit:
+        lines = await _waited(visit, path, **more)
+        assert lines[0] == ": position 1"
+        assert ": served-by home; model=graine" in lines
+        assert last in lines[-1]
+        visit.parrot.speaking.clear()
+        asked = [asyncio.create_task(visit.http.post("/api/chat", json={**CHAT, "stream": True})) for _ in range(2)]
+        await _until(lambda: visit.house.runner.waiting == 1)
+        await asyncio.sleep(0.05)  # longer than the patience of a stream with comments
+        visit.parrot.speaking.set()
+        plain = [(await answer).text.splitlines() for answer in asked]
+        assert [json.loads(line)["done"] for lines in plain for line in lines].count(True) == 2
+        broken = await _waited(visit, path, EngineDied(name="graine", reason="killed", how="SIGKILL"), **more)
+        assert broken[0] == ": position 1"
+        assert error in broken[-1]
+
+
+async def test_the_official_clients_are_not_disturbed_by_what_waiting_says(
+    visiting: Visiting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("domicile.web.relay.BEAT_S", 0.01)
+    monkeypatch.setattr("domicile.web.relay.PATIENCE_S", 0.02)
+    messages: Any = CHAT["messages"]
+    async with visiting() as visit:
+        through: Any = visit.http
+        of_openai = openai.AsyncOpenAI(base_url="http://house/v1", api_key="any", http_client=through)
+        of_anthropic = anthropic.AsyncAnthropic(base_url="http://house", api_key="any", http_client=through)
+
+        async def chat() -> str:
+            stream = await of_openai.chat.completions.create(model="graine", messages=messages, stream=True)
+            return "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
+
+        async def respond() -> str:
+            stream = await of_openai.responses.create(model="graine", input="one two three", stream=True)
+            return "".join([event.delta async for event in stream if event.type == "response.output_text.delta"])
+
+        async def message() -> str:
+            async with of_anthropic.messages.stream(model="graine", messages=messages, max_tokens=9) as stream:
+                return "".join([text async for text in stream.text_stream])
+
+        begun: list[httpx2.Response] = []
+
+        async def note(response: httpx2.Response) -> None:
+            begun.append(response)
+
+        visit.http.event_hooks["response"] = [note]
+        visit.parrot.speaking.clear()
+        said = [asyncio.create_task(ask()) for ask in (chat, respond, message, chat)]
+        await _until(lambda: len(begun) == 4)  # only a comment can have begun the answer of who waits
+        visit.parrot.speaking.set()
+        assert [(await one).split() for one in said] == [["one", "two", "three"]] * 4
 
 
 async def test_an_answer_that_goes_on_too_long_is_ended_and_said(

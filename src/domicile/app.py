@@ -19,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from domicile import i18n, plain
+from domicile import i18n
 from domicile.arrivals import Arrivals
 from domicile.checkup import Checkup
 from domicile.config import Settings
@@ -74,6 +74,8 @@ if TYPE_CHECKING:
 
 _NO_TERMS = Terms()
 _TALKS = frozenset({"/v1/chat/completions", "/v1/completions"})
+_DRESSED = _TALKS | {"/v1/chat/completions/input_tokens"}
+"""Routes whose questions get what a derived model adds."""
 _TEND_S = 300.0
 
 
@@ -201,7 +203,8 @@ class House(Arrivals, Checkup, Workshop):
         """The chat templates of files, judged apart."""
         from domicile.templates import Templates
 
-        return Templates(self.settings.home / "cache" / "templates", self._facts_of, self._note_template)
+        folder = self.settings.home / "cache" / "templates"
+        return Templates(folder, self._facts_of, self._note_template, self._brought)
 
     @cached_property
     def metrics(self) -> Metrics:
@@ -394,8 +397,10 @@ class House(Arrivals, Checkup, Workshop):
     async def answer(self, ask: Ask) -> AsyncIterator[Answer]:
         """What a model says to a question, here or, where the person wants it, elsewhere. Leaving the context stops
         the generation."""
-        async with self.away.answer(ask, self._answer_at_home) as answer:
-            yield answer
+        with self.metrics.elsewhere(self.called(ask.model)) as begun:
+            async with self.away.answer(ask, self._answer_at_home) as answer:
+                begun(answer)
+                yield answer
 
     @asynccontextmanager
     async def _answer_at_home(self, ask: Ask) -> AsyncIterator[Answer]:
@@ -404,7 +409,7 @@ class House(Arrivals, Checkup, Workshop):
         from domicile.recipes import applied
 
         recipe = self.recipes.of(await self._is_here(ask.model))
-        if recipe is not None and ask.path in _TALKS:
+        if recipe is not None and ask.path in _DRESSED:
             ask = replace(ask, body=json.dumps(applied(recipe, ask.data())).encode())
         from domicile import pictures
 
@@ -423,7 +428,7 @@ class House(Arrivals, Checkup, Workshop):
                     awake.ask(ask.path, kept.body) as reply,
                 ):
                     known, notes = await checked(name, reply), self._notes(name)
-                    self.metrics.first_byte.see(time.monotonic() - began, name)
+                    self.metrics.first_byte.see(time.monotonic() - began, name, "home")
                     if kept.dropped is not None:
                         known = said_in(known, kept.dropped)
                         notes = {**notes, "Context-Dropped": kept.dropped.header()}
@@ -433,9 +438,9 @@ class House(Arrivals, Checkup, Workshop):
             outcome, name = trouble.code, str(trouble.facts.get("name", name))
             raise
         finally:
-            self.metrics.requests.add(name, outcome)
+            self.metrics.requests.add(name, "home", outcome)
             if outcome == "ok":
-                self.metrics.seconds.see(time.monotonic() - began, name)
+                self.metrics.seconds.see(time.monotonic() - began, name, "home")
 
     async def _look_at(self, ask: Ask) -> None:
         """Raises `BadImage` for an image that no engine should be given, `ModelCannot` for a model without eyes."""
@@ -524,18 +529,24 @@ class House(Arrivals, Checkup, Workshop):
 
     def _note_template(self, model: Installed, template: Template) -> None:
         """Said in the model's log, where a person looks when its answers are odd."""
-        told = i18n.say(self.lang, f"template.refused.{template.reason}", problem=plain.line(template.problem))
-        said = i18n.say(self.lang, "template.replaced", built_in=template.built_in, reason=told)
+        from domicile.templates import told_of_template
+
+        said = "\n--- ".join(told_of_template(self.lang, template.public()))
         path = self._log_path(model.name)
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("a", encoding="utf-8") as log:
                 log.write(f"--- {said}\n")
 
+    def _brought(self, model: Installed) -> str | None:
+        """The template that comes beside a model's file."""
+        recipe = self.recipes.of(model.name)
+        return recipe.template or None if recipe else None
+
     async def template_of(self, name: str, base: str | None = None) -> Mapping[str, object]:
         """A model's chat template, judged, and who speaks the same way: models here that were made of the same one,
         and the repository `base` on the Hub where one is named."""
-        from domicile.templates import built_in, fingerprint
+        from domicile.templates import fingerprint
 
         model = self.library.ready(name)
         own = await self.templates.of(model)
@@ -547,8 +558,8 @@ class House(Arrivals, Checkup, Workshop):
             text = (await self.adviser.known(base)).facts.chat_template
             others[base] = fingerprint(text) if text else None
         compared = [{"name": n, "fingerprint": f, "same": f == own.fingerprint} for n, f in others.items()]
-        used = built_in(own.built_in or "chatml") if own.built_in or own.verdict == "none" else own.text
-        shown = {"text": own.text, "used_text": used, "example": own.shown}
+        source = own.brought.source if own.brought else None
+        shown = {"text": own.text, "used_text": own.used_text, "brought_text": source, "example": own.shown}
         return {"name": model.name, **own.public(), **shown, "compared": compared}
 
     async def _fitted(self, model: Installed, awake: Awake, ask: Ask) -> Fitted:
@@ -694,7 +705,7 @@ class House(Arrivals, Checkup, Workshop):
         if not _NEW_NAME.fullmatch(name):
             raise BadName(name=said[:200])
         present = self.find(name)
-        if present is not None and (present.name.lower() != name.lower() or self.recipes.of(present.name) is None):
+        if present is not None and (present.name.lower() != name.lower() or self.recipes.made(present.name) is None):
             raise BadField(field="model", problem=present.name, reason="not_made_here")
         return present.name if present else name
 

@@ -7,12 +7,15 @@ that the totals only grow. Knows nothing of HTTP.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from domicile.answering import Answer
 from domicile.engines import Awake, Counts
+from domicile.errors import DomicileError, NobodyAnswers, NoTarget
 from domicile.metrics import Counter, Histogram
 from domicile.types import Load
 
@@ -23,15 +26,41 @@ class Metrics:
     """What the house counts of its answers and its models."""
 
     def __init__(self) -> None:
-        self.requests = Counter("domicile_requests_total", "Questions to a model, by outcome.", ("model", "outcome"))
-        self.first_byte = Histogram("domicile_first_byte_seconds", "From a question to its answer's start.", ("model",))
-        self.seconds = Histogram("domicile_request_seconds", "From a question to its answer's end.", ("model",))
+        by = ("model", "served_by")
+        self.requests = Counter("domicile_requests_total", "Questions to a model, by outcome.", (*by, "outcome"))
+        self.first_byte = Histogram("domicile_first_byte_seconds", "From a question to its answer's start.", by)
+        self.seconds = Histogram("domicile_request_seconds", "From a question to its answer's end.", by)
         self.events = Counter(
             "domicile_model_events_total", "Wakes, deaths, evictions, refusals.", ("event", "model", "kind")
         )
 
     def all(self) -> tuple[Counter | Histogram, ...]:
         return self.requests, self.first_byte, self.seconds, self.events
+
+    @contextlib.contextmanager
+    def elsewhere(self, name: str) -> Iterator[Callable[[Answer], None]]:
+        """Count what others answer of a question, or that nobody does; what home does of it is counted there. Within,
+        the answer is told when it begins."""
+        began, outcome, by = time.monotonic(), "left", ""
+
+        def begun(answer: Answer) -> None:
+            nonlocal by
+            by = answer.served_by
+            if by != "home":
+                self.first_byte.see(time.monotonic() - began, name, by)
+
+        try:
+            yield begun
+            outcome = "ok"
+        except DomicileError as trouble:
+            outcome = trouble.code
+            by = by or ("nobody" if isinstance(trouble, (NobodyAnswers, NoTarget)) else "")
+            raise
+        finally:
+            if by not in {"", "home"}:
+                self.requests.add(name, by, outcome)
+                if outcome == "ok":
+                    self.seconds.see(time.monotonic() - began, name, by)
 
 
 class Tally:

@@ -2,7 +2,9 @@
 
 A template in a file is a program from a stranger, run at each question. Before an engine ever sees one it is judged in
 a disposable child (`template_child`), once for each text; one that is refused is replaced by a named built-in template
-of the model's family, and this is said wherever the model is shown. A fingerprint (sha256 of the text, line ends and
+of the model's family, and this is said wherever the model is shown. A template that comes beside the file (of a
+Modelfile, or of Ollama) goes before the file's own: it is in another language, so it is recognised as that of a known
+family or translated, and judged like the others. A fingerprint (sha256 of the text, line ends and
 outer blanks aside) tells whether two models speak the same way. Knows no engine's insides and no web page.
 """
 
@@ -17,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from domicile import child
+from domicile import child, gotemplates, i18n, plain
 from domicile.cache import Cache, Kept
 from domicile.engines import Awake, Engine, Launch
 from domicile.errors import DomicileError
@@ -32,6 +34,24 @@ _FORM = 1
 _LLAMA3_VOCABULARY = 100_000
 
 Verdict = Literal["fine", "refused", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """A template that comes beside the file, in the language of Ollama."""
+
+    how: Literal["known", "translated", "refused"]
+    """`known`: it is that of a family, whose built-in template is used. `refused`: the file's own is used."""
+    source: str
+    name: str | None = None
+    """The built-in template."""
+    text: str | None = None
+    """What is used of it, in Jinja."""
+    problem: str = ""
+    """What is not understood, or why the translation is refused."""
+
+    def public(self) -> dict[str, Any]:
+        return {"how": self.how, "name": self.name, "problem": self.problem}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +71,27 @@ class Template:
     """For each kind of conversation, whether the template renders it."""
     shown: str | None = None
     """How it renders one question."""
+    brought: Brought | None = None
+    """What comes beside the file, and goes before all this where it is used."""
+
+    @property
+    def used(self) -> str:
+        """`file`, `brought`, or the name of a built-in template."""
+        if self.brought is not None and self.brought.text is not None:
+            return self.brought.name or "brought"
+        return self.built_in or ("file" if self.verdict == "fine" else "chatml")
+
+    @property
+    def used_text(self) -> str | None:
+        if self.brought is not None and self.brought.text is not None:
+            return self.brought.text
+        return built_in(self.built_in or "chatml") if self.built_in or self.verdict == "none" else self.text
 
     def public(self) -> dict[str, Any]:
         return {
             "verdict": self.verdict,
-            "used": self.built_in or ("file" if self.verdict == "fine" else "chatml"),
+            "used": self.used,
+            "brought": self.brought.public() if self.brought else None,
             "fingerprint": self.fingerprint,
             "reason": self.reason,
             "problem": self.problem,
@@ -69,10 +105,18 @@ FactsOf = Callable[[Installed], Awaitable[Facts]]
 class Templates:
     """One for a house. Verdicts are kept in a folder that is safe to lose."""
 
-    def __init__(self, folder: Path, facts_of: FactsOf, note: Callable[[Installed, Template], None]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        facts_of: FactsOf,
+        note: Callable[[Installed, Template], None],
+        brought: Callable[[Installed], str | None] = lambda _: None,
+    ) -> None:
+        """`brought`: the template that comes beside a model's file, in the language of Ollama."""
         self._cache = Cache(folder, limit_bytes=4 << 20)
         self._facts_of = facts_of
         self._note = note
+        self._brought = brought
         self._known: dict[str, Template] = {}
 
     def known(self, name: str) -> Template | None:
@@ -83,8 +127,26 @@ class Templates:
         """The template of an installed model, judged."""
         facts = await self._facts_of(model)
         found = await self.judge(facts)
+        source = self._brought(model)
+        if source:
+            brought = await self.over(source)
+            found = replace(found, brought=brought, built_in=found.built_in if brought.text is None else None)
         self._known[model.name] = found
         return found
+
+    async def over(self, source: str) -> Brought:
+        """What becomes of a template in the language of Ollama."""
+        name = gotemplates.known(source)
+        if name in BUILT_IN:
+            return Brought("known", source, name, built_in(name))
+        try:
+            text = gotemplates.translated(source)
+        except gotemplates.NotUnderstood as trouble:
+            return Brought("refused", source, problem=str(trouble)[:200])
+        judged = await self._judge(text)
+        if judged.verdict == "refused":
+            return Brought("refused", source, problem=judged.problem or str(judged.reason))
+        return Brought("translated", source, text=text)
 
     async def judge(self, facts: Facts) -> Template:
         """What a file's templates are worth. All of them must do: a client chooses which one is used."""
@@ -132,17 +194,18 @@ class Templates:
         return _Guarding(engine, self)
 
     async def chosen(self, launch: Launch) -> Launch:
-        """The launch, with a built-in template where the file's own is refused."""
+        """The launch, with the template that is used where that is not the file's own."""
         if launch.template is not None or launch.model.format not in {"gguf", "safetensors"}:
             return launch
         try:
             found = await self.of(launch.model)
         except (DomicileError, OSError):
             return launch  # the engine will say what is wrong with the file
-        if found.built_in is None:
+        if found.built_in is not None or (found.brought is not None and found.brought.how == "refused"):
+            self._note(launch.model, found)
+        if found.used == "file" or (found.verdict == "none" and found.brought is None):
             return launch
-        self._note(launch.model, found)
-        return replace(launch, template=built_in(found.built_in))
+        return replace(launch, template=found.used_text)
 
 
 class _Guarding:
@@ -160,6 +223,20 @@ class _Guarding:
         """See `Engine.awake`."""
         async with self._inner.awake(await self._templates.chosen(launch)) as awake:
             yield awake
+
+
+def told_of_template(lang: str, found: Mapping[str, Any]) -> list[str]:
+    """Sentences on a template as it is shown (`Template.public`): what is used, and why it is not another."""
+    brought, said = found["brought"], []
+    if brought is not None:
+        facts = {"built_in": brought["name"], "problem": plain.line(brought["problem"])}
+        said.append(i18n.say(lang, f"template.brought.{brought['how']}", **facts))
+        if brought["how"] != "refused":
+            return said
+    if found["verdict"] != "refused":
+        return [*said, i18n.say(lang, f"template.{found['verdict']}")]
+    why = i18n.say(lang, f"template.refused.{found['reason']}", problem=plain.line(found["problem"]))
+    return [*said, i18n.say(lang, "template.replaced", built_in=found["used"], reason=why)]
 
 
 def fingerprint(text: str) -> str:

@@ -25,8 +25,8 @@ _POOLING_LAST = 3
 _MOST_SLOTS = 4
 _QUANTISED_KV = "q8_0"
 
-By = Literal["house", "you", "settings", "request"]
-"""Who chose a value."""
+By = Literal["house", "you", "settings", "request", "model"]
+"""Who chose a value; `model`: what comes with it, its Modelfile or Ollama's own settings."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ what the same launch took before when that was more.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,9 +91,9 @@ class Waker:
         machine = await self._adviser().machine_for_engine()
         if room is not None:
             machine = _with_room(machine, room)
-        own = {**self._derived(model.name), **self.own(model.name)}
-        tuning, facts = await self._adviser().tune(model, machine, own, terms)
-        return tuning, facts, machine
+        derived, own = self._derived(model.name), self.own(model.name)
+        tuning, facts = await self._adviser().tune(model, machine, {**derived, **own}, terms)
+        return _told(tuning, derived.keys() - own.keys()), facts, machine
 
     # -- waking --
 
@@ -168,6 +168,16 @@ def _for_pictures(tuning: Tuning, facts: Facts, machine: Hardware) -> Tuning:
     modes = modes_for(facts, machine, ram_room(machine))
     plan = replace(tuning.plan, n_ctx=tuning.plan.context, n_parallel=1, modes=modes, cache_ram_bytes=0)
     return replace(tuning, plan=plan)
+
+
+def _told(tuning: Tuning, brought: Set[str]) -> Tuning:
+    """The tuning, which says of these settings that they came with the model."""
+    came = {
+        name: replace(choice, by="model", why=Reason("tune.brought", {}))
+        for name, choice in tuning.choices.items()
+        if name in brought and choice.by == "you"
+    }
+    return replace(tuning, choices={**tuning.choices, **came}) if came else tuning
 
 
 def _for_torch(tuning: Tuning) -> Tuning:

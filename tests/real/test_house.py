@@ -20,8 +20,12 @@ import openai
 import psutil
 import pytest
 
+from domicile.download import partials
 from domicile.hardware import sample
+from domicile.library import EMBEDDED_FILE
 from tests.conftest import OpenHouse
+from tests.fakes.hub import FakeHub
+from tests.fakes.slow import Halfway
 
 Opening = Callable[..., OpenHouse]
 pytestmark = pytest.mark.slow
@@ -153,13 +157,18 @@ def test_a_killed_house_leaves_no_orphan(open_house_process: Opening) -> None:
     assert _within(5, lambda: _gone(child))
 
 
-def test_sigterm_with_streams_open_closes_everything_within_eight_seconds(open_house_process: Opening) -> None:
+def test_sigterm_with_streams_open_and_a_download_running_closes_everything_and_the_download_goes_on_afterwards(
+    open_house_process: Opening, hub: FakeHub
+) -> None:
+    content = EMBEDDED_FILE.read_bytes() + bytes(9 << 20)
+    hub.add("org/repo", {"m-Q8_0.gguf": content})
+    gate = Halfway(hub)
     house = open_house_process(DOMICILE_SLOTS="5")
     ends: list[str] = []
     started = threading.Semaphore(0)
 
     def listen() -> None:
-        with httpx2.stream("POST", f"{house.url}/v1/chat/completions", json=ENDLESS, timeout=30) as answer:
+        with httpx2.stream("POST", f"{house.url}/v1/chat/completions", json=ENDLESS, timeout=60) as answer:
             last = ""
             for line in answer.iter_lines():
                 if not last:
@@ -171,17 +180,34 @@ def test_sigterm_with_streams_open_closes_everything_within_eight_seconds(open_h
     for thread in threads:
         thread.start()
     for _ in threads:
-        assert started.acquire(timeout=30)
-    children = house.children()
+        assert started.acquire(timeout=60)
+    job = httpx2.post(f"{house.url}/domicile/pull", json={"model": "org/repo/m-Q8_0.gguf"}).json()
+    home = Path(os.environ["DOMICILE_HOME"])
+    assert gate.reached.wait(30)
+    assert _within(30, lambda: sum(p.kept_bytes for p in partials(home)) > len(content) // 4)
+    children = [c.pid for c in psutil.Process(house.process.pid).children(recursive=True)]
     begin = time.monotonic()
     house.process.send_signal(signal.SIGTERM)
     assert house.process.wait(10) == 0
     assert time.monotonic() - begin < 8
+    assert children
     assert all(_gone(c) for c in children)
     for thread in threads:
         thread.join(5)
     assert len(ends) == 5
     assert all("shutting_down" in end or "[DONE]" in end or "finish_reason" in end for end in ends)
+
+    (partial,) = partials(home)
+    gate.starts.clear()
+    gate.open.set()
+    again = open_house_process()
+
+    def state() -> Any:
+        return httpx2.get(f"{again.url}/domicile/jobs/{job['id']}").json()
+
+    assert _within(60, lambda: state()["status"] == "done"), state()
+    assert min(gate.starts) == partial.kept_bytes > 0  # what had come was not asked for again
+    assert partial.target.read_bytes() == content
 
 
 def test_what_breaks_a_model_leaves_the_house_unharmed(open_house_process: Opening, tmp_path: Path) -> None:

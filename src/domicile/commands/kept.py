@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
-from typing import Any
 
 import click
 
@@ -46,12 +44,13 @@ async def cache(desk: Desk, clear: bool, model: str | None, yes: bool) -> None:
 async def show_template(desk: Desk, model: str, base: str | None) -> None:
     """The template on standard output, what is to be said about it beside it."""
     from domicile.client import of_model
+    from domicile.templates import told_of_template
 
     say = desk.output.say
     async with desk.house() as house:
         query = {"base": base} if base else {}
         found = await house.get(of_model(named(model), "template"), **query)
-    lines = [told_of_template(desk, found)]
+    lines = told_of_template(desk.output.lang, found)
     if found["fingerprint"]:
         lines.append(say("template.fingerprint", fingerprint=found["fingerprint"]))
     for other in found["compared"]:
@@ -59,13 +58,5 @@ async def show_template(desk: Desk, model: str, base: str | None) -> None:
         lines.append(say(key, name=other["name"], fingerprint=(other["fingerprint"] or "?")[:12]))
     for line in lines:
         desk.output.tell(line)
-    desk.output.result(found, plain.text(found["text"] or found["used_text"]))
-
-
-def told_of_template(desk: Desk, found: Mapping[str, Any]) -> str:
-    """What is used, and why it is not the file's own."""
-    say = desk.output.say
-    if found["verdict"] != "refused":
-        return say(f"template.{found['verdict']}")
-    why = say(f"template.refused.{found['reason']}", problem=plain.line(found["problem"]))
-    return say("template.replaced", built_in=found["used"], reason=why)
+    brought = found["brought"] is not None and found["brought"]["how"] != "refused"
+    desk.output.result(found, plain.text((not brought and found["text"]) or found["used_text"]))

@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from domicile import i18n
+from domicile import i18n, plain
 from domicile.commands.jobs import followed
-from domicile.commands.kept import show_template, told_of_template
+from domicile.commands.kept import show_template
 from domicile.commands.search import show_variants
 from domicile.errors import BadField
 from domicile.grammar import Desk, argument, command, model_argument, named, option, path_of
@@ -157,8 +157,10 @@ async def show(desk: Desk, model: str, settings: bool, template: bool, base: str
         "test": _test(desk, found["self_test"]),
         "state": _state(desk, found) or say(f"state.{awake['state'] if awake else 'asleep'}"),
     }
-    if found["template"] and found["template"]["verdict"] == "refused":
-        facts["template"] = told_of_template(desk, found["template"])
+    if found["template"] and (found["template"]["verdict"] == "refused" or found["template"]["brought"]):
+        from domicile.templates import told_of_template
+
+        facts["template"] = " ".join(told_of_template(lang, found["template"]))
     heads = {key: say(f"head.{key}") for key in facts}
     width = max(len(head) for head in heads.values()) + 2
     lines = [f"{heads[k]:{width}}{v}" for k, v in facts.items() if v]
@@ -183,7 +185,7 @@ def show_settings(desk: Desk, found: Mapping[str, Any]) -> None:
     say = desk.output.say
     rows = [
         (one["name"], _value(desk, one["name"], one["value"]), say(f"by.{one['by']}"), one["why"])
-        for one in found["settings"]
+        for one in (*found["settings"], *found["brought"])
     ]
     desk.output.table(found, [say(f"head.{h}") for h in ("setting", "value", "by", "reason")], rows, "")
     if not desk.output.as_json:
@@ -196,8 +198,8 @@ def _value(desk: Desk, name: str, value: Any) -> str:
     if name == "cache":
         return i18n.size(desk.output.lang, value)
     if isinstance(value, list):
-        return ", ".join(f"{part:.2f}" for part in value) or "-"
-    return "-" if value is None else str(value)
+        return ", ".join(part if isinstance(part, str) else f"{part:.2f}" for part in value) or "-"
+    return "-" if value is None else plain.line(str(value), 60)
 
 
 @command("set", model_argument(), argument("settings", nargs=-1, required=True))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from domicile.dialects import modelfile
-from domicile.giving.templates import recognise
+from domicile.gotemplates import recognise
 from domicile.types import Facts, Installed
 
 Value = str | int | float | bool

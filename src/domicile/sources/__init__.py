@@ -67,11 +67,12 @@ class Sources:
         timeout = httpx2.Timeout(settings.read_timeout, connect=settings.connect_timeout)
         self.guarded = GuardedClient(egress, places.list, timeout)
         self.civitai = Civitai(settings, client)
+        self.url = Url(settings, self.guarded)
         self._all: Mapping[SourceName, Source] = {
             "hub": self.hub,
             "ollama": Ollama(settings, client),
             "civitai": self.civitai,
-            "url": Url(settings, self.guarded),
+            "url": self.url,
             "file": File(client),
         }
 

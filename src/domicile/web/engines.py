@@ -11,14 +11,18 @@ from domicile.web.trouble import house_of, language
 
 
 async def engines(request: Request) -> Response:
-    """Every extra: what runs with it, whether it is here (`missing`, `installed`, `old`, `broken`), and its size and
-    time before it is installed."""
+    """Every extra: what runs with it, and whether it is here.
+
+    `state` is `missing`, `installed`, `old` or `broken`; with its size and time before it is installed.
+    """
     return JSONResponse({"engines": house_of(request).engines()})
 
 
 async def add(request: Request) -> Response:
-    """Install an extra in an environment of its own, or bring it up to date. Answers with the job; asking twice joins
-    it."""
+    """Install an extra in an environment of its own, or bring it up to date.
+
+    Answers with the job; asking twice joins it.
+    """
     job = await house_of(request).add_engine(request.path_params["name"])
     return JSONResponse(job_shown(job, request), 202)
 

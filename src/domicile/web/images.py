@@ -47,9 +47,9 @@ async def generations(request: Request) -> Any:
     """Pictures of what is described.
 
     `stream: true` gives events: `image_generation.partial_image` (with `partial_images` of 1 to 3), then
-    `image_generation.completed` for each. Beside OpenAI's fields: `negative_prompt`, `steps`, `guidance`, `seed`, `sampler`, `loras`, and any `size` from
-    64x64 to 4096x4096. Without a `model`, the one that drew last draws. An address (`response_format: "url"`) is one
-    of this house, good for an hour.
+    `image_generation.completed` for each. Beside OpenAI's fields: `negative_prompt`, `steps`, `guidance`, `seed`,
+    `sampler`, `loras`, and any `size` from 64x64 to 4096x4096. Without a `model`, the one that drew last draws. An
+    address (`response_format: "url"`) is one of this house, good for an hour.
     """
     _, data = await asking.json_object(request)
     wanted = Wanted(**dialect.fields(data), previews=False)
@@ -59,7 +59,8 @@ async def generations(request: Request) -> Any:
 async def edits(request: Request) -> Any:
     """A picture made of another: a form with `image` and `prompt`, and `mask` to fill a part of it.
 
-    It is filled where the mask is transparent or, without transparency, white. `strength` from 0 to 1 says how much may change (0.75). The other fields are those of `generations`.
+    It is filled where the mask is transparent or, without transparency, white. `strength` from 0 to 1 says how much may
+    change (0.75). The other fields are those of `generations`.
     """
     data, files = await _form(request)
     if "image" not in files:

@@ -179,7 +179,7 @@ def digest_of(model: Installed) -> str:
 def _details(model: Installed, facts: Facts | None, recipe: Recipe | None) -> dict[str, Any]:
     family = (facts.architecture if facts else None) or ""
     return {
-        "parent_model": recipe.base if recipe and recipe.base != str(model.path) else "",
+        "parent_model": recipe.base if recipe and recipe.base not in {str(model.path), model.name} else "",
         "format": model.format,
         "family": family,
         "families": [family] if family else [],

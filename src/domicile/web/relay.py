@@ -62,6 +62,8 @@ class Relay:
         self._started = False
         self._events = False
         """What has started is a stream of events: an error can be one of them."""
+        self._passing = False
+        """The answer itself has begun, and says by itself how it ends."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         reader = _Reader(send)
@@ -112,22 +114,35 @@ class Relay:
 
     async def _work(self, scope: Scope, send: Send) -> None:
         try:
-            async with self._asking() as answer:
-                first = await anext(answer.reply.body, b"")
-                if self._started:  # the comments have gone before: what would be a header is one of them
-                    if not answer.reply.content_type.startswith("text/event-stream"):
-                        first = b"data: " + first + await whole(answer.reply.body) + b"\n\n"
-                    first = f": served-by {answer.served_by}; model={answer.model}\n\n".encode() + first
-                else:
-                    self._started = True
-                    self._events = answer.reply.content_type.startswith("text/event-stream")
-                    await send(start(answer, answer.reply.content_type))
-                await self._pass(first, answer.reply, scope, send)
+            await self._answer(scope, send)
         except DomicileError as error:
             if not self._events:
                 raise
-            await send({"type": "http.response.body", "body": b"\n\n" + event_of(error, scope), "more_body": True})
-            await send({"type": "http.response.body", "body": b""})
+            await self._break_off(error, scope, send)
+        except asyncio.CancelledError as cancelled:
+            why = of_cancel(cancelled, self._limit_s)
+            if self._events and not self._passing and why is not None:  # it still waits, and has been told so
+                await self._break_off(why, scope, send)
+            raise
+
+    async def _answer(self, scope: Scope, send: Send) -> None:
+        async with self._asking() as answer:
+            first = await anext(answer.reply.body, b"")
+            if self._started:  # the comments have gone before: what would be a header is one of them
+                if not answer.reply.content_type.startswith("text/event-stream"):
+                    first = b"data: " + first + await whole(answer.reply.body) + b"\n\n"
+                first = served_by(answer) + first
+            else:
+                self._started = True
+                self._events = answer.reply.content_type.startswith("text/event-stream")
+                await send(start(answer, answer.reply.content_type))
+            self._passing = True
+            await self._pass(first, answer.reply, scope, send)
+
+    async def _break_off(self, error: DomicileError, scope: Scope, send: Send) -> None:
+        """An error as the last event of what has begun."""
+        await send({"type": "http.response.body", "body": b"\n\n" + event_of(error, scope), "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
 
     async def _pass(self, first: bytes, reply: Reply, scope: Scope, send: Send) -> None:
         chunk = first
@@ -138,9 +153,7 @@ class Relay:
         except asyncio.CancelledError as cancelled:
             error = of_cancel(cancelled, self._limit_s)
             if self._events and error is not None:
-                # An event of its own, even when the last one was cut in the middle.
-                await send({"type": "http.response.body", "body": b"\n\n" + event_of(error, scope), "more_body": True})
-                await send({"type": "http.response.body", "body": b""})
+                await self._break_off(error, scope, send)  # an event of its own, even when the last one was cut
             raise
         await send({"type": "http.response.body", "body": b""})
 
@@ -169,6 +182,11 @@ class _Reader:
     def leave(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+
+
+def served_by(answer: Answer) -> bytes:
+    """Who answers, as a comment of a stream whose headers have gone."""
+    return b": served-by " + _header(f"{answer.served_by}; model={answer.model}") + b"\n\n"
 
 
 def start(answer: Answer, content_type: str, notes: Mapping[str, str] | None = None) -> dict[str, object]:

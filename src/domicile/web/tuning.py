@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from domicile import i18n
+from domicile.app import House
 from domicile.errors import of_code
 from domicile.types import Installed, Reason, Terms
 from domicile.web import asking
@@ -49,9 +50,29 @@ async def _shown(request: Request, model: Installed) -> dict[str, Any]:
         "name": model.name,
         "settings": settings_shown(tuning, lambda reason: choice_text(reason, lang)),
         "own": house.waker.own(model.name),
+        "brought": await _brought(house, model, lang),
         "report": report_shown(tuning.report, lang),
         "awake_with": None if awake is None else {"context": awake.context, "slots": awake.slots},
     }
+
+
+async def _brought(house: House, model: Installed, lang: str) -> list[dict[str, Any]]:
+    """What comes with a model, from its Modelfile or from Ollama, and holds where a question says nothing else."""
+    from domicile.recipes import brought
+    from domicile.templates import told_of_template
+
+    recipe = house.recipes.of(model.name)
+    if recipe is None:
+        return []
+    found = [
+        {"name": name, "value": value, "by": "model", "why": choice_text(why, lang)}
+        for name, value, why in brought(recipe)
+    ]
+    if recipe.template:
+        template = await house.templates.of(model)
+        told = " ".join(told_of_template(lang, template.public()))
+        found.append({"name": "template", "value": template.used, "by": "model", "why": told})
+    return found
 
 
 def choice_text(reason: Reason, lang: str) -> str:

@@ -23,7 +23,7 @@ from domicile.engines import Reply
 from domicile.errors import DomicileError, EngineDied
 from domicile.types import Ticket
 from domicile.web import asking
-from domicile.web.relay import Asking, Relay, of_cancel, start
+from domicile.web.relay import Asking, Relay, of_cancel, served_by, start
 from domicile.web.trouble import error_body, house_of, language, shaped
 
 _WHOLE_BYTES = 64 << 20
@@ -42,25 +42,30 @@ class Turned(Relay):
         ticket: Ticket | None = None,
         limit_s: float = math.inf,
     ) -> None:
-        super().__init__(asking, closing, ticket=ticket, limit_s=limit_s)
+        tells = voice.streams and voice.content_type.startswith("text/event-stream")  # lines of JSON know no comments
+        super().__init__(asking, closing, ticket=ticket, streams=tells, limit_s=limit_s)
         self._voice = voice
         self._notes = notes or {}
 
-    async def _work(self, scope: Scope, send: Send) -> None:
+    async def _answer(self, scope: Scope, send: Send) -> None:
         async with self._asking() as answer:
             reply = answer.reply
             if reply.status >= 400:
-                await _refuse(reply.status, _error_in(await whole(reply.body)), scope, send)
+                await self._refuse(reply.status, _error_in(await whole(reply.body)), scope, send)
                 return
             self._voice.served_by = answer.served_by
             deltas = _deltas(answer.model, reply)
             nothing: list[Delta] = []
             first = await anext(deltas, nothing)
             if first and first[0].error is not None:
-                await _refuse(_status(first[0].error), first[0].error, scope, send)
+                await self._refuse(_status(first[0].error), first[0].error, scope, send)
             elif self._voice.streams:
-                self._started = True
-                await send(start(answer, self._voice.content_type, self._notes))
+                if self._started:  # comments have gone before: what would be a header is one of them
+                    await send({"type": "http.response.body", "body": served_by(answer), "more_body": True})
+                else:
+                    self._started = True
+                    await send(start(answer, self._voice.content_type, self._notes))
+                self._passing = True
                 await self._say(first, deltas, scope, send)
             else:
                 await self._gather(first, deltas, answer, scope, send)
@@ -99,7 +104,7 @@ class Turned(Relay):
         while came is not None and not voice.finished:
             for delta in came:
                 if delta.error is not None:
-                    await _refuse(_status(delta.error), delta.error, scope, send)
+                    await self._refuse(_status(delta.error), delta.error, scope, send)
                     return
                 voice.say(delta)
             came = await anext(deltas, None)
@@ -107,6 +112,17 @@ class Turned(Relay):
         self._started = True
         await send(start(answer, "application/json", self._notes))
         await _last(send, body)
+
+    async def _break_off(self, error: DomicileError, scope: Scope, send: Send) -> None:
+        await _last(send, self._voice.failed(error_body(language(scope), error)["error"]))
+
+    async def _refuse(self, status: int, error: Mapping[str, Any], scope: Scope, send: Send) -> None:
+        """An error before the first word; an event, when a comment has been said already."""
+        if self._started:
+            await _last(send, self._voice.failed(error))
+            return
+        response = JSONResponse(shaped(scope, status, {"error": dict(error)}), status)
+        await response(scope, _nothing, send)
 
 
 def turned(request: Request, ask: Ask, voice: Voice, notes: Mapping[str, str] | None = None) -> Turned:
@@ -135,11 +151,6 @@ async def _deltas(name: str, reply: Reply) -> AsyncIterator[list[Delta]]:
 
 async def _last(send: Send, body: bytes) -> None:
     await send({"type": "http.response.body", "body": body})
-
-
-async def _refuse(status: int, error: Mapping[str, Any], scope: Scope, send: Send) -> None:
-    response = JSONResponse(shaped(scope, status, {"error": dict(error)}), status)
-    await response(scope, _nothing, send)
 
 
 async def _nothing() -> dict[str, Any]:
