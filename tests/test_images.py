@@ -6,8 +6,10 @@ import asyncio
 import base64
 import io
 import json
+import os
 import shutil
 import struct
+import sys
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -313,8 +315,27 @@ async def test_a_checkpoint_of_comfyui_is_adopted_and_draws_what_its_folder_does
         assert wrong.json()["error"]["code"] == "model_cannot"
 
 
+async def test_the_command_saves_what_it_drew_and_never_over_another_file(tiny: Path, tmp_path: Path) -> None:
+    async with home() as at:
+        at.take(tiny)
+        folder = at.house.settings.home
+    (tmp_path / "phare.png").write_bytes(b"mine")
+    said = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "domicile", "image", "un", "phare", "--steps", "2", "--seed", "7", "--size", "64x64"),
+        *("-o", "phare.png", "--lang", "fr"),
+        cwd=tmp_path,
+        env={**os.environ, "DOMICILE_HOME": str(folder), "DOMICILE_THREADS": "1"},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    out, _ = await said.communicate()
+    assert said.returncode == 0
+    assert out.decode().strip() == "phare-2.png (graine 7)"
+    assert (tmp_path / "phare.png").read_bytes() == b"mine"
+    assert texts_of((tmp_path / "phare-2.png").read_bytes())["parameters"].startswith("un phare\nSteps: 2,")
+
+
 def _pixels(png: bytes) -> bytes:
     from PIL import Image
 
     with Image.open(io.BytesIO(png)) as image:
-        return image.tobytes()
+        return bytes(image.tobytes())

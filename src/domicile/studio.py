@@ -171,7 +171,7 @@ class Studio:
 
     def models(self) -> Sequence[Installed]:
         """The models that draw, the last used first."""
-        found = [m for m in self._library.list() if m.task in PICTURES and not m.missing]
+        found = [m for m in self._library.list() if m.task in PICTURES and m.format != "gguf" and not m.missing]
         return sorted(found, key=lambda m: (not m.active, -(m.last_used_at or m.added_at or 0.0)))
 
     def loras(self) -> Sequence[Installed]:
