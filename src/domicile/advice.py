@@ -241,7 +241,7 @@ class Adviser:
     async def _of_files(self, name: str, files: Sequence[Path]) -> Known:
         key = "|".join(f"{p}:{p.stat().st_size}:{p.stat().st_mtime_ns}" for p in files)
         if key not in self._headers:
-            sources = {p.name: formats.LocalBytes(p) for p in files}
+            sources = _by_path(files)
             facts = await formats.read(sources, vocabularies=self._vocabularies)
             self._keep(key, Known(name, facts.quantisation, facts, 0, 0, sources))
         return self._headers[key]
@@ -566,6 +566,16 @@ def _busy() -> float | None:
 def _eyes(facts: Facts, file: str, path: Path | None) -> Eyes:
     need = memory.projector_bytes(facts)
     return Eyes(file, path, facts.file_bytes, facts.file_bytes if need is None else need, memory.sees(facts), facts)
+
+
+def _by_path(files: Sequence[Path]) -> dict[str, formats.Source]:
+    """Files by their name; by their path in the folder for a picture model, whose parts have one name in each."""
+    index = min((p for p in files if p.name == "model_index.json"), key=lambda p: len(p.parts), default=None)
+    if index is None:
+        return {p.name: formats.LocalBytes(p) for p in files}
+    return {
+        p.relative_to(index.parent).as_posix(): formats.LocalBytes(p) for p in files if p.is_relative_to(index.parent)
+    }
 
 
 def _is_read(form: str, path: str) -> bool:

@@ -23,6 +23,7 @@ _CANNOT = {
     "image input is not supported": "images",
     "Infill is not supported": "insert",
     "does not support completions": "talk",
+    "this model draws": "talk_draws",
     "does not support logits computation": "talk",
     "it translates nothing": "translate",
 }

@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from domicile.runner import Runner
     from domicile.sources import Sources
     from domicile.sources.hub import Hub
+    from domicile.studio import Studio
     from domicile.templates import Template, Templates
     from domicile.updates import Updates
     from domicile.waking import Waker
@@ -103,7 +104,7 @@ class House(Arrivals, Checkup, Workshop):
         """The rooms that were made, in the right order: streams, jobs, children, connections."""
         self.closing.set()
         made = self.__dict__
-        for room in ("live", "chats", "jobs", "runner", "sources"):
+        for room in ("live", "studio", "chats", "jobs", "runner", "sources"):
             if room in made:
                 await made[room].close()
         for way in ("_client", "egress"):
@@ -336,6 +337,13 @@ class House(Arrivals, Checkup, Workshop):
         if made.set_aside is not None:
             print(i18n.say(self.lang, "chats.set_aside", path=made.set_aside), file=sys.stderr)
         return made
+
+    @cached_property
+    def studio(self) -> Studio:
+        """The room of pictures: who draws, what is being drawn, and what was kept."""
+        from domicile.studio import Studio
+
+        return Studio(self.settings, self.library, self.answer)
 
     def _presence(self, name: str) -> Presence | None:
         from domicile.chats import Presence

@@ -29,6 +29,7 @@ from domicile.commands import (
     kept,
     models,
     origins,
+    pictures,
     search,
     sharing,
     talking,
@@ -40,8 +41,8 @@ from domicile.output import Output
 
 INTERRUPTED = 130
 ORDER = (
-    talking, hearing, chats, models, jobs, origins, custom, sharing, search, discover, engines, away, accounts,
-    kept, house,
+    talking, pictures, hearing, chats, models, jobs, origins, custom, sharing, search, discover, engines, away,
+    accounts, kept, house,
 )  # fmt: skip
 """The rooms of the command line, in the order of its help."""
 

@@ -102,6 +102,11 @@ class Client:
             async for chunk in answer.body:
                 yield decoder.decode(chunk)
 
+    async def content(self, path: str) -> bytes:
+        """A file of the house, whole."""
+        async with self._stream("GET", path, {}) as answer:
+            return await answer.whole()
+
     async def follow(self, job_id: str) -> AsyncIterator[dict[str, Any]]:
         """The states of a job from now on, until it is over; a cut connection is taken up where it broke."""
         seen = 0

@@ -239,6 +239,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("hub", "HF_ENDPOINT", "https://huggingface.co"),
     Setting("hub_token", "HF_TOKEN", "", secret=True),
     Setting("ollama_registry", "DOMICILE_OLLAMA_REGISTRY", "https://registry.ollama.ai"),
+    Setting("civitai", "DOMICILE_CIVITAI", "https://civitai.com"),
+    Setting("civitai_key", "CIVITAI_TOKEN", "", secret=True),
     Setting("download_roots", "DOMICILE_DOWNLOAD_ROOTS", (), _folders),
     Setting("connect_timeout", "HTTP_CONNECT_TIMEOUT", 10.0, seconds),
     Setting("read_timeout", "HTTP_READ_TIMEOUT", 30.0, seconds),
@@ -298,6 +300,8 @@ class Settings:
     hub: str
     hub_token: str
     ollama_registry: str
+    civitai: str
+    civitai_key: str
     download_roots: tuple[str, ...]
     connect_timeout: float
     read_timeout: float

@@ -22,6 +22,8 @@ An error knows its code, its HTTP status, the exit status of the command line an
     │   ├── ChatNotFound  MessageNotFound  AttachmentNotFound  FolderNotFound  PresetNotFound
     │   ├── RepositoryNotFound  RevisionNotFound  FileNotOnHub  NoSuchVariant  NothingToRun
     │   ├── ExtraNotFound              no extra of that name
+    │   ├── NoPictureModel             no model that draws lives here
+    │   ├── PictureNotFound  DrawingNotFound
     │   ├── NotAdoptable  NotInOllama  NoSuchAlias
     │   ├── CustomNotFound             no custom model of that id (standard ones are not removed by this door)
     │   └── ModelFileMissing      409  the library knows it, the disk does not
@@ -234,6 +236,15 @@ class CustomNotFound(NotFound): ...
 
 
 class CardNotFound(NotFound): ...
+
+
+class NoPictureModel(NotFound): ...
+
+
+class PictureNotFound(NotFound): ...
+
+
+class DrawingNotFound(NotFound): ...
 
 
 class ExtraNotFound(NotFound): ...

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from domicile import memory, quality, speed
-from domicile.types import Facts, FitReport, Gpu, Hardware, Plan, Reason, Speed, Verdict
+from domicile import memory, picture_memory, quality, speed
+from domicile.types import PICTURES, Facts, FitReport, Gpu, Hardware, Plan, Reason, Speed, Verdict
 
 DEFAULT_CONTEXT = 8192
 SMALLEST_CONTEXT = 2048
@@ -428,6 +428,8 @@ def _other_engine(facts: Facts, hardware: Hardware, ask: memory.Ask) -> FitRepor
     weights = _weights(facts)
     if weights is None:
         return _unknown(facts, hardware, ask, Reason("unknown_weights", {}))
+    if facts.task in PICTURES:
+        return _pictures(facts, hardware, ask)
     if facts.format == "safetensors" and facts.quantisation in _HALF and not _HALF_IS_NATIVE & set(hardware.features):
         weights *= 2  # `textgen.loading.dtype_for`: half precision is computed in twice the width there
     known = memory.trouble(facts) is None
@@ -457,6 +459,43 @@ def _other_engine(facts: Facts, hardware: Hardware, ask: memory.Ask) -> FitRepor
         gpu_layers=0,
         tokens_per_second=Speed(None, None, None, Reason("speed_other_engine", {"format": facts.format})),
         why=(*why, Reason("rough", {"format": facts.format})),
+    )
+
+
+def _pictures(facts: Facts, hardware: Hardware, ask: memory.Ask) -> FitReport:
+    """A model that draws: for a picture of its usual size, in tiles when memory is short."""
+    room = ram_room(hardware)
+    modes = picture_memory.modes_for(facts, hardware, room)
+    found = picture_memory.need_bytes(facts, hardware, tiled="vae_tiling" in modes)
+    if found is None:
+        return _unknown(facts, hardware, ask, Reason("unknown_weights", {}))
+    weights, work = found
+    need = weights + work + picture_memory.PROCESS_BYTES
+    why: list[Reason] = []
+    verdict = _verdict(need, room, ask.context, None, why)
+    side = picture_memory.side_of(facts)
+    why.append(Reason("picture_size", {"side": side}))
+    half = picture_memory.width_of(hardware) == 2
+    why.append(Reason("picture_half" if half else "picture_whole", {}))
+    if modes:
+        why.append(Reason("picture_tiles", {}))
+    return FitReport(
+        weights_bytes=weights,
+        kv_bytes=0,
+        state_bytes=0,
+        compute_bytes=work,
+        overhead_bytes=picture_memory.PROCESS_BYTES,
+        projector_bytes=0,
+        cache_bytes=0,
+        total_bytes=need,
+        device_bytes=(),
+        available_bytes=room,
+        verdict=verdict,
+        context=ask.context,
+        max_context=None,
+        gpu_layers=0,
+        tokens_per_second=Speed(None, None, None, Reason("speed_pictures", {})),
+        why=tuple(why),
     )
 
 

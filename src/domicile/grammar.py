@@ -71,9 +71,9 @@ def argument(name: str, **settings: Any) -> Callable[[str], click.Parameter]:
     return lambda lang: click.Argument([name], metavar=shape.format(i18n.say(lang, f"arg.{name}")), **settings)
 
 
-def option(*names: str, says: str | None = None, **settings: Any) -> Callable[[str], click.Parameter]:
-    """`says`: the word under which the locale has its sentence, where another command has one of this name."""
-    key = says or max(names, key=len).lstrip("-")
+def option(*names: str, words: str | None = None, **settings: Any) -> Callable[[str], click.Parameter]:
+    """`words`: the key of its help (`opt.<words>`), where its name means something else in another command."""
+    key = words or max((n for n in names if n.startswith("--")), key=len).lstrip("-")
     return lambda lang: click.Option(list(names), help=i18n.say(lang, f"opt.{key}"), **settings)
 
 

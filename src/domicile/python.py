@@ -284,6 +284,32 @@ class Domicile:
                 done = event
         return {**{k: done.get(k) for k in ("text", "language", "duration", "speed")}, "segments": segments}
 
+    # -- drawing --
+
+    def image(
+        self,
+        prompt: str,
+        model: str | None = None,
+        progress: Callable[[Mapping[str, Any]], None] | None = None,
+        **wishes: Any,
+    ) -> bytes:
+        """A picture of what is described, as a PNG that says how it was made. Wishes are those of
+        `POST /v1/images/generations`: `size="768x512"`, `steps=20`, `seed=7`, `negative_prompt=`, `sampler=`,
+        `guidance=`, `loras=[{"name": ..., "scale": 0.8}]`. `progress` is called with each step. It is kept in the
+        gallery."""
+        return self._wait(self._drawn({"prompt": prompt, "model": model, **wishes, "n": 1}, progress))
+
+    async def _drawn(self, wanted: Mapping[str, Any], progress: Callable[[Mapping[str, Any]], None] | None) -> bytes:
+        drawing = await self._client.post("/domicile/images", {k: v for k, v in wanted.items() if v is not None})
+        async for event in self._client.events(f"/domicile/images/drawings/{drawing['id']}/events"):
+            if "state" in event:
+                drawing = event
+            elif progress is not None and "step" in event:
+                progress(event)
+        if drawing["state"] != "done":
+            raise HouseSaid(drawing["error"] or {"message": drawing["state"]}, 502)
+        return await self._client.content(drawing["pictures"][0]["url"])
+
     async def _pieces(self, body: Mapping[str, Any]) -> AsyncIterator[str]:
         async for chunk in self._client.chat(body):
             choices = chunk.get("choices") or [{}]

@@ -20,8 +20,8 @@ from domicile.errors import BadName
 EMBEDDED = "graine"
 """The model that comes with the house."""
 
-Kind = Literal["house", "hub", "ollama", "url", "file"]
-SourceName = Literal["hub", "ollama", "url", "file"]
+Kind = Literal["house", "hub", "ollama", "civitai", "url", "file"]
+SourceName = Literal["hub", "ollama", "civitai", "url", "file"]
 """Where a model comes from: each is a module of `sources/`."""
 
 # The Hub's own rule (huggingface_hub.utils.validate_repo_id): 96 characters of [A-Za-z0-9-_.], no "--" nor "..",
@@ -38,6 +38,14 @@ _OLLAMA_NAME = re.compile(
     r"(?:(?P<space>[A-Za-z0-9_][A-Za-z0-9_\-]{0,79})/)?(?P<model>[A-Za-z0-9_][A-Za-z0-9_.\-]{0,79})"
     r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.\-]{0,79}))?"
 )
+_CIVITAI = re.compile(
+    r"civitai:(?://)?(?P<model>[0-9]{1,15})?(?:@(?P<version>[0-9]{1,15}))?"
+    r"|urn:air:[a-z0-9_.-]{1,30}:[a-z]{1,30}:civitai:(?P<air>[0-9]{1,15})(?:@(?P<air_version>[0-9]{1,15}))?"
+    r"|(?:https?://)?(?:www\.)?civitai\.com/(?:models/(?P<page>[0-9]{1,15})[^?#]*"
+    r"|api/download/models/(?P<file>[0-9]{1,15}))(?:\?(?P<query>[^#]*))?(?:#.*)?",
+    re.IGNORECASE,
+)
+_CIVITAI_SITE = re.compile(r"(?:https?://)?(?:www\.)?civitai\.com/", re.IGNORECASE)
 _OFFICIAL = "library"
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._\-]{1,253})(?::[0-9]{1,5})?")
 _LOOKS_LIKE_HUB = re.compile(r"(?:^|\.)(?:huggingface\.co|hf\.co|ollama\.com)\.", re.IGNORECASE)
@@ -50,7 +58,7 @@ class ModelRef:
 
     ::
 
-        reference  = house | hub | ollama | url | file
+        reference  = house | hub | ollama | civitai | url | file
         house      = NAME [":" TAG]                       graine        a model installed here, or its alias
         hub        = [site] ORG "/" REPO ["@" REVISION] [choice]
         choice     = ":" QUANTISATION                     org/repo:Q4_K_M
@@ -58,6 +66,7 @@ class ModelRef:
         site       = ["https://"] ("hf.co" | "huggingface.co") "/"   (also .../resolve/REV/PATH, .../blob/REV/PATH)
         ollama     = registry [NAMESPACE "/"] MODEL [":" TAG]        ollama:llama3.2:3b
         registry   = "ollama:" | ["https://"] ("ollama.com" | "registry.ollama.ai") "/"
+        civitai    = "civitai:" MODEL ["@" VERSION]                  civitai:12345   (also its pages and its AIR)
         url        = "https://" HOST "/" ... FILE ["#sha256=" HEX]   https://example.org/models/x.gguf
         file       = "file:" PATH | PATH starting with "/" "./" "../" "~" or a drive | [DIR "/"] NAME ".gguf"
 
@@ -87,6 +96,8 @@ class ModelRef:
             raise BadName(name="".join(c if c.isprintable() else "?" for c in said), reason="control")
         if ollama := _OLLAMA.match(said):
             return cls._parse_ollama(said[ollama.end() :].split("?")[0].split("#")[0].strip("/"), text)
+        if said.lower().startswith(("civitai:", "urn:air:")) or _CIVITAI_SITE.match(said):
+            return cls._parse_civitai(said, text)
         if _looks_like_file(said):
             path = said.removeprefix("file:").strip()
             if not path:
@@ -127,6 +138,18 @@ class ModelRef:
         return cls("hub", f"{organisation}/{repo}", quantisation, path, revision)
 
     @classmethod
+    def _parse_civitai(cls, said: str, text: str) -> ModelRef:
+        found = _CIVITAI.fullmatch(said)
+        if found is None:
+            raise BadName(name=text, reason="civitai")
+        chosen = re.search(r"(?:^|&)modelVersionId=([0-9]{1,15})(?:&|$)", found["query"] or "")
+        name = found["model"] or found["air"] or found["page"] or ""
+        version = found["version"] or found["air_version"] or found["file"] or (chosen[1] if chosen else None)
+        if not name and not version:
+            raise BadName(name=text, reason="civitai")
+        return cls("civitai", name, revision=version)
+
+    @classmethod
     def _parse_ollama(cls, said: str, text: str) -> ModelRef:
         found = _OLLAMA_NAME.fullmatch(said)
         if found is None:
@@ -162,6 +185,8 @@ class ModelRef:
             return self.name
         if self.kind == "ollama":
             return f"ollama:{self.name.removeprefix(_OFFICIAL + '/')}:{self.revision}"
+        if self.kind == "civitai":
+            return f"civitai:{self.name}" + (f"@{self.revision}" if self.revision else "")
         if self.kind == "url":
             return f"{self.name}#sha256={self.revision}" if self.revision else self.name
         if self.kind == "file":
@@ -244,6 +269,11 @@ def clashing(paths: Iterable[str]) -> frozenset[str]:
     folders = tuple(n for names in clashes for n in names if n.endswith("/"))
     return frozenset(p for p in paths if any(p in names for names in clashes) or p.startswith(folders))
 
+
+PICTURES = frozenset({"text-to-image", "image-to-image"})
+"""Tasks of models that draw (the Hub's names)."""
+LORA = "lora"
+"""The task of an adapter, which goes on top of a model. Ours: the Hub has no name for it."""
 
 Format = Literal["gguf", "safetensors", "onnx", "mlc", "diffusers", "whisper"]
 Role = Literal["model", "projector", "draft", "adapter", "data"]
@@ -383,7 +413,7 @@ class Installed:
     """What the engine opens: the file, or the first shard."""
     format: str
     size_bytes: int
-    source: Literal["embedded", "hub", "ollama", "url", "file", "adopted"]
+    source: Literal["embedded", "hub", "ollama", "civitai", "url", "file", "adopted"]
     """`adopted`: in another tool's folder, used where it lies."""
     files: tuple[Path, ...] = ()
     """Every file of it, absolute; the ones in our store are ours to delete."""
@@ -755,13 +785,20 @@ class Plan:
     """The file of the small model that guesses ahead."""
     projector: str | None = None
     """The file that lets the model see images (mmproj)."""
+    modes: tuple[str, ...] = ()
+    """What spares memory while pictures are drawn: `vae_tiling`, `vae_slicing`."""
 
     @property
     def label(self) -> str:
         """Everything in it that decides the memory, in a word: two launches of one label take as much."""
         kind = f"{self.type_k}-{self.type_v}" + ("-flash" if self.flash_attention else "")
         shape = f"{self.n_ctx}/{self.n_parallel}-{self.n_ubatch}-{kind}-gpu{self.gpu_layers}"
-        return f"{shape}-{self.speculation}" + ("-mmap" if self.mmap else "") + ("-eyes" if self.projector else "")
+        return (
+            f"{shape}-{self.speculation}"
+            + ("-mmap" if self.mmap else "")
+            + ("-eyes" if self.projector else "")
+            + "".join(f"-{mode}" for mode in self.modes)
+        )
 
     @property
     def context(self) -> int:

@@ -18,7 +18,7 @@ from domicile.db import Database
 from domicile.ears import hears
 from domicile.engines import Awake, Launch
 from domicile.runner import Bytes, Prepared
-from domicile.types import Facts, FitReport, Hardware, Installed, Plan, Reason, Terms
+from domicile.types import PICTURES, Facts, FitReport, Hardware, Installed, Plan, Reason, Terms
 
 if TYPE_CHECKING:
     from domicile.advice import Adviser
@@ -112,6 +112,8 @@ class Waker:
         tuning, facts, machine = await self.tuning(model, terms, room)
         if hears(model):  # one file at a time has all threads
             tuning = replace(tuning, plan=replace(tuning.plan, n_parallel=1))
+        elif facts.task in PICTURES:
+            tuning = _for_pictures(tuning, facts, machine)
         elif model.format == "safetensors":
             tuning = _for_torch(tuning)
         need = self._need(model, tuning, machine)
@@ -161,6 +163,16 @@ class Waker:
             self._adviser().remember(
                 model, run.facts, run.report, actual, awake.tokens_per_second(), run.plan.label, run.device
             )
+
+
+def _for_pictures(tuning: Tuning, facts: Facts, machine: Hardware) -> Tuning:
+    """One drawing at a time, with what spares memory where it is short."""
+    from domicile.fit import ram_room
+    from domicile.picture_memory import modes_for
+
+    modes = modes_for(facts, machine, ram_room(machine))
+    plan = replace(tuning.plan, n_ctx=tuning.plan.context, n_parallel=1, modes=modes, cache_ram_bytes=0)
+    return replace(tuning, plan=plan)
 
 
 def _told(tuning: Tuning, brought: Set[str]) -> Tuning:

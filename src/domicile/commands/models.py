@@ -133,7 +133,7 @@ async def show(desk: Desk, model: str, settings: bool, template: bool, base: str
         try:
             found = await house.get(of_model(named(model)))
         except HouseSaid as missing:
-            if missing.status != 404 or ModelRef.parse(model).kind not in {"hub", "ollama", "url"}:
+            if missing.status != 404 or ModelRef.parse(model).kind not in {"hub", "ollama", "civitai", "url"}:
                 raise
             show_variants(desk, await house.get("/domicile/repository", model=model))
             return

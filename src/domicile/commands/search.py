@@ -28,8 +28,13 @@ from domicile.grammar import Desk, argument, command, option
     option("--cursor"),
     option("--fits", is_flag=True),
     option("--speed", type=float),
+    option("--civitai", is_flag=True),
+    option("--lora", is_flag=True, words="search.lora"),
 )
-async def search(desk: Desk, text: Sequence[str], fits: bool, **asked: Any) -> None:
+async def search(desk: Desk, text: Sequence[str], fits: bool, civitai: bool, lora: bool, **asked: Any) -> None:
+    if civitai or lora:
+        await _search_civitai(desk, " ".join(text), "LORA" if lora else "Checkpoint", asked.get("cursor"))
+        return
     say, lang = desk.output.say, desk.output.lang
     query = wish(
         text=" ".join(text) or None,
@@ -68,6 +73,25 @@ async def search(desk: Desk, text: Sequence[str], fits: bool, **asked: Any) -> N
 def _best(desk: Desk, row: Mapping[str, Any]) -> tuple[str]:
     size = bytes_text(desk.output.lang, row["total_bytes"])
     return (i18n.labelled(desk.output.lang, row["label"], f"{size}, {rate_text(desk, row['tokens_per_second'])}"),)
+
+
+async def _search_civitai(desk: Desk, text: str, kind: str, cursor: str | None) -> None:
+    say, lang = desk.output.say, desk.output.lang
+    async with desk.house() as house:
+        query = wish(source="civitai", text=text or None, type=kind, cursor=cursor)
+        found = await house.get("/domicile/search", **query)
+    rows = [
+        (
+            one["id"],
+            one["name"],
+            one["base_model"] or "?",
+            bytes_text(lang, one["size_bytes"]),
+            i18n.number(lang, one["downloads"] or 0),
+        )
+        for one in found["results"]
+    ]
+    heads = [say(f"head.{h}") for h in ("name", "title", "base", "size", "downloads")]
+    desk.output.table(found, heads, rows, say("search.none"))
 
 
 @command("recommended", option("--need"), option("--organisation"))

@@ -192,6 +192,14 @@ ROWS: tuple[Row, ...] = (
         frozenset({"automatic-speech-recognition"}),
         runtime_bytes=2 << 30,
     ),
+    Row(
+        "images",
+        "images",
+        "images_child",
+        frozenset({"diffusers", "safetensors"}),
+        frozenset({"text-to-image", "image-to-image"}),
+        runtime_bytes=2 << 30,
+    ),
 )
 """Every engine of an extra. One row and one child program make an engine."""
 

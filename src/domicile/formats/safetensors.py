@@ -20,7 +20,7 @@ from domicile.formats import hfconfig
 from domicile.formats.document import Document, document, text
 from domicile.formats.gguf_header import Vocabularies
 from domicile.formats.window import HEAD_BYTES, Steps, Want, refuse_code, whole
-from domicile.types import Facts, Tensor, is_safe_path
+from domicile.types import LORA, Facts, Tensor, is_safe_path
 
 MOST_HEADER = 25_000_000
 _MOST_INDEX = 32_000_000
@@ -231,6 +231,7 @@ def _facts(
     exact: bool,
 ) -> Facts:
     shape = hfconfig.shape(config)
+    picture = None if config else _picture(tensors)
     whisper = text(config, "model_type") == "whisper"
     packed = hfconfig.packed(config)
     sizes: Counter[str] = Counter()
@@ -247,8 +248,8 @@ def _facts(
         format="whisper" if whisper else "safetensors",
         file_bytes=file_bytes,
         weights_bytes=weights,
-        architecture=shape.architecture,
-        task=shape.task,
+        architecture=picture[0] if picture else shape.architecture,
+        task=picture[1] if picture else shape.task,
         parameters=parameters,
         active_parameters=_active(tensors, parameters, shape),
         quantisation=packed or (sizes.most_common(1)[0][0] if sizes else text(config, "torch_dtype", "dtype")),
@@ -270,6 +271,23 @@ def _facts(
         extra=hfconfig.scalars(config),
         exact=exact,
     )
+
+
+def _picture(tensors: Sequence[Tensor]) -> tuple[str, str] | None:
+    """Architecture and task of a file without a configuration that draws, or that is laid over one that does."""
+    names = {t.name for t in tensors}
+    if any("lora_" in name or ".lora." in name for name in names):
+        return LORA, LORA
+    if "model.diffusion_model.input_blocks.0.0.weight" in names:
+        large = "conditioner.embedders.1.model.token_embedding.weight" in names
+        second = "cond_stage_model.model.token_embedding.weight" in names
+        return "stable-diffusion-xl" if large else f"stable-diffusion-{2 if second else 1}", "text-to-image"
+    bare = {name.removeprefix("model.diffusion_model.") for name in names}
+    if any(name.startswith("double_blocks.0.") for name in bare):
+        return "flux", "text-to-image"
+    if any(name.startswith("joint_blocks.0.") for name in bare):
+        return "stable-diffusion-3", "text-to-image"
+    return None
 
 
 def _active(tensors: Sequence[Tensor], parameters: int | None, shape: hfconfig.Shape) -> int | None:

@@ -158,7 +158,11 @@ def from_record(said: object, folder: Path, *, anywhere: bool) -> Installed | No
     files = [_read_path(e.get("path"), folder, anywhere) for e in entries]
     path = _read_path(said.get("path"), folder, anywhere)
     added, pinned = said.get("added_at"), said.get("pinned") is True
-    if path is None or None in files or _text(said, "source") not in {"hub", "file", "adopted", "ollama", "url"}:
+    if (
+        path is None
+        or None in files
+        or _text(said, "source") not in {"hub", "file", "adopted", "ollama", "civitai", "url"}
+    ):
         return None
     digests = [e.get("sha256") for e in entries]
     aliases, test = said.get("aliases"), said.get("self_test")

@@ -18,6 +18,7 @@ from domicile.egress import Egress
 from domicile.errors import BadName
 from domicile.outside import GuardedClient, Places
 from domicile.sources.choice import choose
+from domicile.sources.civitai import Civitai
 from domicile.sources.file import File
 from domicile.sources.hub import Hub
 from domicile.sources.ollama import Ollama
@@ -65,10 +66,12 @@ class Sources:
         self.hub = hub
         timeout = httpx2.Timeout(settings.read_timeout, connect=settings.connect_timeout)
         self.guarded = GuardedClient(egress, places.list, timeout)
+        self.civitai = Civitai(settings, client)
         self.url = Url(settings, self.guarded)
         self._all: Mapping[SourceName, Source] = {
             "hub": self.hub,
             "ollama": Ollama(settings, client),
+            "civitai": self.civitai,
             "url": self.url,
             "file": File(client),
         }

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         engines,
         generate,
         huggingface,
+        images,
         jobs,
         kept,
         library,
@@ -70,6 +71,7 @@ else:  # imported by the first request to each
         Room("custom"),
     )
     discover, engines, generate, huggingface = Room("discover"), Room("engines"), Room("generate"), Room("huggingface")
+    images = Room("images")
     jobs, kept, library, metrics = Room("jobs"), Room("kept"), Room("library"), Room("metrics")
     neighbour, ollama, ollama_models, openai = Room("neighbour"), Room("ollama"), Room("ollama_models"), Room("openai")
     origins, pages, progress, ranking = Room("origins"), Room("pages"), Room("progress"), Room("ranking")
@@ -128,9 +130,9 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/v1/audio/transcriptions", speech.transcriptions, "transcription", _HEARD),
     Route("POST", "/v1/audio/translations", speech.translations, "translation", _HEARD),
     Route("POST", "/v1/audio/speech", speech.spoken),
-    Route("POST", "/v1/images/generations", openai.images),
-    Route("POST", "/v1/images/edits", openai.images),
-    Route("POST", "/v1/images/variations", openai.images),
+    Route("POST", "/v1/images/generations", images.generations, "images", "application/json, text/event-stream"),
+    Route("POST", "/v1/images/edits", images.edits, gives="application/json, text/event-stream"),
+    Route("POST", "/v1/images/variations", images.variations),
     Route("POST", "/v1/messages", anthropic.messages, "messages", "application/json, text/event-stream"),
     Route("POST", "/v1/messages/count_tokens", anthropic.count_tokens, "messages"),
     Route("GET", "/v1/models", openai.models, query=("limit", "after_id", "before_id")),
@@ -306,6 +308,16 @@ ROUTES: tuple[Route, ...] = (
         gives="application/json, text/markdown",
         query=("format", "files"),
     ),
+    Route("GET", "/domicile/images", images.gallery, query=("before", "limit")),
+    Route("POST", "/domicile/images", images.draw, "images", status=202),
+    Route("GET", "/domicile/images/options", images.options),
+    Route("GET", "/domicile/images/drawings", images.drawings),
+    Route("GET", "/domicile/images/drawings/{id}", images.drawing),
+    Route("GET", "/domicile/images/drawings/{id}/events", images.drawing_events, gives="text/event-stream"),
+    Route("POST", "/domicile/images/drawings/{id}/stop", images.stop_drawing),
+    Route("GET", "/domicile/images/{id}", images.picture),
+    Route("DELETE", "/domicile/images/{id}", images.delete_picture),
+    Route("GET", "/domicile/images/{id}/content", images.content, gives="image/png"),
     Route("GET", "/domicile/ps", api.ps),
     Route("GET", "/domicile/cache", kept.cache),
     Route("DELETE", "/domicile/cache", kept.clear_cache, query=("model",)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from domicile.app import House
-from domicile.types import Facts, Installed
+from domicile.types import PICTURES, Facts, Installed
 
 _TOOLS = re.compile(r"\btools\b")
 _THINKING = re.compile(r"enable_thinking|</think>|<think>|reasoning_content|thinking")
@@ -17,7 +17,7 @@ async def facts_of(house: House, model: Installed) -> Facts:
 
 
 async def capabilities(house: House, model: Installed) -> list[str]:
-    """`completion`, `tools`, `thinking`, `insert`, `vision`, or `embedding`, by Ollama's names; `rerank` is ours."""
+    """`completion`, `tools`, `thinking`, `insert`, `vision`, `embedding`, as Ollama says; `rerank`, `image` (ours)."""
     return of(await facts_of(house, model), sees=await house.sees(model))
 
 
@@ -26,6 +26,8 @@ def of(facts: Facts, *, sees: bool = False) -> list[str]:
         return ["embedding"]
     if facts.task == "text-ranking":
         return ["rerank"]
+    if facts.task in PICTURES:
+        return ["image"]
     template = facts.chat_template or ""
     found = ["completion"]
     if _TOOLS.search(template):

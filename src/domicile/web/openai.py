@@ -1,4 +1,6 @@
-"""OpenAI's dialect: `/v1/chat/completions`, `/v1/completions`, `/v1/embeddings`, `/v1/models`; images later.
+"""OpenAI's dialect: `/v1/chat/completions`, `/v1/completions`, `/v1/embeddings`, `/v1/models`.
+
+Images are `web/images.py`, sound is `web/speech.py`.
 
 The engine speaks it itself, so a body is checked and passed on byte for byte, and so is the answer. Two things are
 ours: several answers at once (`n`), and vectors of fewer dimensions.
@@ -14,7 +16,6 @@ from starlette.responses import JSONResponse, Response
 
 from domicile.answering import Ask
 from domicile.dialects import vectors
-from domicile.errors import EngineMissing
 from domicile.types import Installed, Ticket
 from domicile.web import anthropic, asking
 from domicile.web.embedding import embed
@@ -74,11 +75,6 @@ async def embeddings(request: Request) -> Any:
         },
         headers=found.headers,
     )
-
-
-async def images(request: Request) -> Any:
-    """Images: no engine of this version draws."""
-    raise EngineMissing(engine="images", name=request.url.path, reason="images")
 
 
 async def models(request: Request) -> Response:

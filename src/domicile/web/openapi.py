@@ -143,6 +143,27 @@ BODIES: dict[str, dict[str, Any]] = {
         "type": "object",
         "properties": {"name": _TEXT, "model": _NULL_TEXT, "system": _NULL_TEXT, "parameters": {"type": "object"}},
     },
+    "images": {
+        "type": "object",
+        "required": ["prompt"],
+        "properties": {
+            **dict.fromkeys(("prompt", "model", "negative_prompt", "sampler", "image", "mask"), _TEXT),
+            "n": {"type": "integer", "minimum": 1, "maximum": 16, "default": 1},
+            "size": {"type": "string", "examples": ["auto", "512x512", "1024x1024"]},
+            "steps": {"type": "integer", "minimum": 1, "maximum": 200},
+            "guidance": {"type": "number", "minimum": 0, "maximum": 50},
+            "seed": {"type": "integer", "description": "-1 or none: any"},
+            "strength": {"type": "number", "minimum": 0, "maximum": 1, "default": 0.75},
+            "loras": {
+                "type": "array",
+                "maxItems": 8,
+                "items": {"type": "object", "properties": {"name": _TEXT, "scale": {"type": "number", "default": 1}}},
+            },
+            "response_format": {"type": "string", "enum": ["b64_json", "url"], "default": "b64_json"},
+            "stream": {"type": "boolean", "default": False},
+            "partial_images": {"type": "integer", "minimum": 0, "maximum": 3, "default": 0},
+        },
+    },
     "chat": {
         "type": "object",
         "required": ["model", "messages"],

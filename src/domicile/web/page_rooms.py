@@ -29,7 +29,7 @@ class Room:
 ROOMS: tuple[Room, ...] = (
     Room("chat", "/", ("chat.css",), wide=False),
     Room("models", "/models", ("models.css",)),
-    Room("pictures", "/pictures"),
+    Room("pictures", "/pictures", ("pictures.css",)),
     Room("speech", "/speech", ("speech.css",)),
     Room("tab", "/tab", ("tab.css",)),
     Room("machine", "/machine", ("machine.css",), needs=("page.doctor.", "purpose.", "state.")),

@@ -31,12 +31,17 @@ async def search(request: Request) -> Response:
 
     `?text=&author=&task=&quantisation=&licence=&format=&gated=&parameters_min=7B&parameters_max=14B&size_max=8GB
     &updated_after=2026-01-01&sort=downloads&limit=20&cursor=`. `fits=true` keeps what fits this machine, `speed=N` what
-    answers with at least N tokens a second here; each costs one header of 64 KB a repository.
+    answers with at least N tokens a second here; each costs one header of 64 KB a repository. `source=civitai` asks
+    that site instead, for `type=Checkpoint` or `LORA`.
     """
     from domicile.advice import Wish
 
     asked = request.query_params
     house = house_of(request)
+    if asked.get("source") == "civitai":
+        kind = asked.get("type") or "Checkpoint"
+        found = await house.sources.civitai.search(asked.get("text") or "", kind, asked.get("cursor") or None)
+        return JSONResponse({**found, "source": "civitai"})
     page = await house.hub.search(query_of(asked), asked.get("cursor") or None)
     fits, speed = asked.get("fits", "") in {"1", "true", "yes"}, _number(asked, "speed")
     judged: dict[str, Row | None] = {}
