@@ -109,7 +109,7 @@ class Waker:
     async def prepare(self, model: Installed, terms: Terms, room: Bytes) -> Prepared:
         """How to wake a model in this room, and what it takes. Raises what is wrong with its file."""
         tuning, facts, machine = await self.tuning(model, terms, room)
-        if model.format == "safetensors":
+        if model.format in {"safetensors", "onnx"}:
             tuning = _for_torch(tuning)
         need = self._need(model, tuning, machine)
         device = _device(tuning.report, machine)
