@@ -4,12 +4,14 @@
     python tools/vendor.py --check    is what lies there what the lock says? (needs nothing)
 
 Each package goes to `<folder>-<version>/`, so that an address never changes its content. `into = "tests"` is for what
-tests alone need; it stays out of the wheel.
+tests alone need; it stays out of the wheel. What is `packed` lies there as gzip; the lock has the digest of the packed
+file, and under `contents` of what npm gave.
 """
 
 from __future__ import annotations
 
 import fnmatch
+import gzip
 import hashlib
 import json
 import shutil
@@ -58,6 +60,11 @@ def fetch(place: str) -> None:
                 "files": {f"{folder_of(package)}/{name}": _digest(root / folder_of(package) / name) for name in files},
             }
         )
+        if package.get("packed"):
+            locked[-1]["contents"] = {
+                f"{folder_of(package)}/{name}": _digest(root / folder_of(package) / name, unpacked=True)
+                for name in files
+            }
         print(f"{package['name']} {package['version']}: {len(files)} files")
     (root / LOCK).write_text(json.dumps({"packages": locked}, indent=1) + "\n", "utf-8")
     (root / LICENCES).write_text(f"\n\n{'-' * 78}\n\n".join(licences) + "\n", "utf-8")
@@ -83,7 +90,10 @@ def _copied(package: dict[str, Any], source: Path, target: Path) -> list[str]:
         for path in found:
             to = f"{name}{path.name}" if name.endswith("/") else name
             (target / to).parent.mkdir(parents=True, exist_ok=True)
-            (target / to).write_bytes(_edited(path.read_bytes(), package.get("edits", {}).get(to, [])))
+            content = _edited(path.read_bytes(), package.get("edits", {}).get(to, []))
+            if package.get("packed"):
+                to, content = f"{to}.gz", gzip.compress(content, 9, mtime=0)
+            (target / to).write_bytes(content)
             copied.append(to)
     return copied
 
@@ -97,12 +107,13 @@ def _edited(content: bytes, edits: list[list[str]]) -> bytes:
 
 
 def _licence(source: Path) -> str:
-    found = sorted(p for p in source.iterdir() if p.name.upper().startswith("LICENSE") and p.is_file())
+    found = sorted(p for p in source.iterdir() if p.name.upper().startswith(("LICENSE", "LICENCE")) and p.is_file())
     return "\n\n".join(p.read_text("utf-8").strip() for p in found[:1])
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _digest(path: Path, *, unpacked: bool = False) -> str:
+    content = path.read_bytes()
+    return hashlib.sha256(gzip.decompress(content) if unpacked else content).hexdigest()
 
 
 def faults(place: str) -> list[str]:
@@ -114,12 +125,15 @@ def faults(place: str) -> list[str]:
     found = [f"{one}: wished for, not locked" for one in wished if one not in told]
     found += [f"{one}: locked, not wished for" for one in told if one not in wished]
     files = {name: digest for package in locked for name, digest in package["files"].items()}
+    contents = {name: digest for package in locked for name, digest in package.get("contents", {}).items()}
     for path in sorted(p for p in root.rglob("*") if p.is_file() and p.parent != root):
         name = path.relative_to(root).as_posix()
         if name not in files:
             found.append(f"{name}: not in the lock")
         elif files.pop(name) != _digest(path):
             found.append(f"{name}: not what the lock says")
+        elif name in contents and contents[name] != _digest(path, unpacked=True):
+            found.append(f"{name}: holds another file than the lock says")
     return found + [f"{name}: missing" for name in files]
 
 

@@ -12,7 +12,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -362,9 +362,15 @@ class Adviser:
             reason = Reason("engine_agrees", {})
         return replace(report, kv_bytes=kv, state_bytes=state, compute_bytes=compute, why=(*report.why, reason))
 
-    async def table(self, ref: ModelRef, wish: Wish) -> Table:
-        """Every variant of a repository, for the price of one 64 KB range."""
-        repository = await self._sources.of(elsewhere(ref)).describe(elsewhere(ref))
+    async def outlook(self, models: Iterable[Facts], wish: Wish) -> list[FitReport]:
+        """What is to be expected of stand-in facts (`typical`) here; nothing is asked of anybody."""
+        machine = await self._machine_for(wish, measure=False)
+        return [self.report(facts, machine, wish) for facts in models]
+
+    async def table(self, ref: ModelRef, wish: Wish, *, fresh_s: float = 0.0) -> Table:
+        """Every variant of a repository, for the price of one 64 KB range. `fresh_s`: what the Hub said in the last
+        seconds will do."""
+        repository = await self._sources.of(elsewhere(ref)).describe(elsewhere(ref), fresh_s=fresh_s)
         models = [v for v in repository.variants if v.role == "model" and not v.missing]
         if any(v.format == "gguf" for v in models):  # one badge speaks for all: they must be of one kind
             models = [v for v in models if v.format == "gguf"]

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 from domicile.config import Settings
 from domicile.errors import BadField, DomicileError, OutsideRoots, PartialNotFound, StillBusy
 from domicile.library import Library, free_bytes
-from domicile.types import Installed, Job, ModelRef
+from domicile.types import Installed, Job, ModelRef, Repository
 
 if TYPE_CHECKING:
     from domicile.custom import Customs
-    from domicile.download import Limiter, Partial
+    from domicile.download import Limiter, Partial, Wanted
     from domicile.egress import Egress
     from domicile.jobs import Jobs, Limits, Progress
     from domicile.sources import Sources
@@ -142,6 +142,7 @@ class Arrivals(ABC):
             return await self._fetch(arguments, progress)
 
     async def _fetch(self, arguments: Mapping[str, Any], progress: Progress) -> Mapping[str, object]:
+        from domicile import download
         from domicile.download import check_room, fetch, needed
         from domicile.sources import choose
 
@@ -159,21 +160,42 @@ class Arrivals(ABC):
         place = folder or source.folder(repository)
         files = {file.path: place.joinpath(*file.path.split("/")) for file in variant.files}
         wanted = [source.wanted(repository, file, files[file.path]) for file in variant.files]
-        here = variant.size_bytes - sum(needed(w) for w in wanted)
+        compiled = await self._library(repository, name, place) if variant.format == "mlc" else None
+        library = compiled if isinstance(compiled, download.Wanted) else None
+        whole = variant.size_bytes + (library.size_bytes if library else 0)
+        here = whole - sum(needed(w) for w in (*wanted, *((library,) if library else ())))
         if folder is not None:  # perhaps on another disk than the one whose room is shared among jobs
-            check_room(place, variant.size_bytes - here, self._free(place))
-        await progress.reserve(variant.size_bytes, here, place=place)
+            check_room(place, whole - here, self._free(place))
+        await progress.reserve(whole, here, place=place)
         limiter = self._limiter_of(progress)
         progress.step("download")
         for one in wanted:
             await fetch(source.client, one, progress, source.judge, limits=limiter, noted=progress.step)
+        if library is not None:
+            await fetch(self.sources.guarded, library, progress, self.sources.url.judge, limits=limiter)
         progress.settle()
         entry = source.entry(ref, repository, variant, files)
         entry = replace(entry, name=name) if name else entry
+        if library is not None:
+            entry = replace(
+                entry,
+                files=(*entry.files, library.target),
+                size_bytes=whole,
+                digests=(*entry.digests, library.sha256) if entry.digests else (),
+            )
         model = await self.updates.entered(entry, ref, repository, variant, folder)
         verified = all(f.sha256 or f.git_sha1 for f in variant.files)
         done = {"name": model.name, "size_bytes": model.size_bytes, "verified": verified}
+        if isinstance(compiled, DomicileError):
+            done["no_library"] = compiled.code
         return {**done, **await self._tried(model, progress)}
+
+    async def _library(self, repository: Repository, name: str | None, place: Path) -> Wanted | DomicileError:
+        """What runs an MLC model in a browser: the library its definition names, if a person made one."""
+        from domicile import compiled
+
+        custom = self.customs.find(name) if name else None
+        return await compiled.wanted(repository, custom.model_lib if custom else None, self.sources, place)
 
     async def _tried(self, model: Installed, progress: Progress) -> Mapping[str, object]:
         """The last step of a pull: try the model, if that disturbs nobody."""

@@ -86,7 +86,8 @@ class Updates:
         before = self._same(model)
         model = replace(model, name=before.name if before else self._free_name(model.name))
         digests = {f.path: f.sha256 or f.git_sha1 or "" for f in variant.files}
-        for file, path in zip(variant.files, model.files, strict=True):
+        # What comes after them (the compiled library of an MLC model) is of no variant, and has an address of its own.
+        for file, path in zip(variant.files, model.files[: len(variant.files)], strict=True):
             if not digests[file.path]:
                 digests[file.path] = await asyncio.to_thread(_sha256, path)
         added = self._library.add(model)

@@ -33,12 +33,12 @@ def conversation(facts: list[Fact], never: set[str], rng: Random) -> list[Messag
     weights = [fact.weight for fact in facts]
     messages: list[Message] = []
     kind = rng.random()
-    turns = 1 if kind < 0.94 else rng.randint(2, 3)
-    if rng.random() < 0.12:
+    turns = 1 if kind < 0.97 else rng.randint(2, 3)
+    if rng.random() < 0.08:
         long = rng.random()
         sentences = 1 if long < 0.7 else rng.randint(2, 6) if long < 0.99 else rng.randint(15, 90)
         messages.append({"role": "system", "content": phrasing.system(rng, sentences)})
-    if rng.random() < 0.001:
+    if rng.random() < 0.0005:
         turns = rng.randint(8, 20)
     lang = rng.choice(LANGUAGES)
     for _ in range(turns):

@@ -65,10 +65,11 @@ class Sources:
         self.hub = hub
         timeout = httpx2.Timeout(settings.read_timeout, connect=settings.connect_timeout)
         self.guarded = GuardedClient(egress, places.list, timeout)
+        self.url = Url(settings, self.guarded)
         self._all: Mapping[SourceName, Source] = {
             "hub": self.hub,
             "ollama": Ollama(settings, client),
-            "url": Url(settings, self.guarded),
+            "url": self.url,
             "file": File(client),
         }
 

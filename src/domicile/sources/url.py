@@ -23,10 +23,11 @@ from domicile.config import Settings
 from domicile.download import Wanted
 from domicile.errors import FileNotOnHub, HubAnswer, HubUnreachable, RunsCode, TokenRefused, UnknownFormat
 from domicile.plain import line
-from domicile.types import Format, Installed, ModelRef, RemoteFile, Repository, Variant, file_of
+from domicile.types import Format, Installed, ModelRef, RemoteFile, Repository, Variant, file_of, is_safe_path
 
 _HEAD = 64
 _LARGEST = 2**50
+_LARGEST_LIBRARY = 2**27
 _RANGE = re.compile(r"bytes 0-(\d{1,4})/(\d{1,16})")
 _STRONG = re.compile(r'"[\x21\x23-\x7e]{1,200}"')
 _SAFE = re.compile(r"[^A-Za-z0-9._-]")
@@ -51,6 +52,17 @@ class Url:
         variant = Variant(hint.stem or name, hint.quantisation, (file,), form, hint.role)
         commit = digest or (etag if _STRONG.fullmatch(etag) else "")
         return Repository(ref.name, commit, (variant,), (file,), author=outside.host_of(ref.name), source="url")
+
+    async def library(self, address: str) -> Repository:
+        """A compiled library (WebAssembly) at an address. Raises `UnknownFormat` for anything else, as `describe`."""
+        name = file_of(address)
+        headers, size, head = await self._look(address)
+        if head[:4] != b"\0asm" or not name.endswith(".wasm") or not is_safe_path(name) or size > _LARGEST_LIBRARY:
+            raise UnknownFormat(files=line(name))
+        etag = headers.get("ETag", "")
+        commit = etag if _STRONG.fullmatch(etag) else ""
+        file = RemoteFile(name, size, sha256=_announced(headers))
+        return Repository(address, commit, (), (file,), author=outside.host_of(address), source="url")
 
     def wanted(self, repository: Repository, file: RemoteFile, target: Path) -> Wanted:
         """The file at its address."""

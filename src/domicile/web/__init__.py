@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         ranking,
         responses,
         search,
+        tab,
         tuning,
     )
 else:  # imported by the first request to each
@@ -68,7 +69,7 @@ else:  # imported by the first request to each
     jobs, kept, library, metrics = Room("jobs"), Room("kept"), Room("library"), Room("metrics")
     neighbour, ollama, ollama_models, openai = Room("neighbour"), Room("ollama"), Room("ollama_models"), Room("openai")
     origins, pages, progress, ranking = Room("origins"), Room("pages"), Room("progress"), Room("ranking")
-    responses, search, tuning = Room("responses"), Room("search"), Room("tuning")
+    responses, search, tab, tuning = Room("responses"), Room("search"), Room("tab"), Room("tuning")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,10 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/", pages.front_door, gives="text/html, text/plain", query=("lang", "theme")),
     *(Route("GET", r.path, pages.room, gives="text/html", query=("lang", "theme")) for r in ROOMS[1:]),
     Route("GET", "/static/{path:path}", pages.static, gives="application/octet-stream"),
+    Route("GET", "/sw.js", tab.worker, gives="text/javascript"),
+    Route("GET", "/domicile/tab", tab.models),
+    Route("GET", "/domicile/files/{name:path}/resolve/main/{file:path}", tab.file, gives="application/octet-stream"),
+    Route("GET", "/domicile/files/{name:path}/main/{file:path}", tab.file, gives="application/octet-stream"),
     Route("POST", "/v1/chat/completions", openai.chat_completions, "chat", "application/json, text/event-stream"),
     Route("POST", "/v1/completions", openai.completions, "completion", "application/json, text/event-stream"),
     Route("POST", "/v1/embeddings", openai.embeddings, "embeddings"),
@@ -166,7 +171,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/domicile/adoptable", library.adoptable, query=("path",)),
     Route("POST", "/domicile/adopt", library.adopt, "adopt", status=202),
     Route("GET", "/domicile/library/events", library.library_events, gives="text/event-stream"),
-    Route("GET", "/domicile/ollama", neighbour.ollama),
+    Route("GET", "/domicile/ollama", neighbour.ollama, query=("quiet",)),
     Route("GET", "/domicile/ollama/models", neighbour.ollama_models),
     Route("GET", "/domicile/ollama/models/{name:path}", neighbour.ollama_model),
     Route("DELETE", "/domicile/ollama/models/{name:path}", neighbour.ollama_delete),
@@ -183,8 +188,14 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route("GET", "/domicile/fit", discover.fit, query=("model!", "context", "kv", "slots", "on", "quick")),
     Route("GET", "/domicile/fit/cards", discover.cards, query=("model!", "context", "kv", "slots", "on")),
-    Route("GET", "/domicile/repository", discover.repository, query=("model!", "context", "kv", "slots", "on")),
-    Route("GET", "/domicile/repository/card", search.card, query=("model!",)),
+    Route("GET", "/domicile/cards", discover.table_of_cards),
+    Route(
+        "GET",
+        "/domicile/repository",
+        discover.repository,
+        query=("model!", "context", "kv", "slots", "on", "fresh"),
+    ),
+    Route("GET", "/domicile/repository/card", search.card, query=("model!", "quiet")),
     Route("GET", "/domicile/search", search.search, query=SEARCH),
     Route("GET", "/domicile/recommended", search.recommended, query=("need", "organisation")),
     Route("GET", "/domicile/browser-models", search.browser_models),

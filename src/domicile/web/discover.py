@@ -20,7 +20,7 @@ from domicile.web.trouble import house_of, language
 # The rooms behind these routes are imported when one of them is asked: the other commands start without them.
 if TYPE_CHECKING:
     from domicile.advice import Opinion, Row, Wish
-    from domicile.gpus import Candidate
+    from domicile.gpus import Candidate, Card
 
 MAX_CONTEXT = 1 << 24
 
@@ -65,10 +65,25 @@ async def cards(request: Request) -> Response:
     return JSONResponse({"model": name, "cards": [candidate_shown(c, lang) for c in found]})
 
 
+async def table_of_cards(request: Request) -> Response:
+    """The table of graphics cards: what each holds, how fast it reads, what it takes and cost at launch.
+
+    A name of it may follow `on=` in every question of fit, with a size of memory where it was sold with several.
+    """
+    from domicile import gpus
+
+    lang = language(request.scope)
+    return JSONResponse({"cards": [card_shown(card, lang) for card in gpus.cards()]})
+
+
 async def repository(request: Request) -> Response:
-    """A repository of the Hub: every variant with its verdict on this machine, one of them recommended."""
+    """A repository of the Hub: every variant with its verdict on this machine, one of them recommended.
+
+    `?fresh=60`: what the Hub said in the last 60 seconds will do.
+    """
     name, wish = _asked(request)
-    table = await house_of(request).adviser.table(ModelRef.parse(name), wish)
+    fresh = whole(request.query_params, "fresh", 0, 86_400)
+    table = await house_of(request).adviser.table(ModelRef.parse(name), wish, fresh_s=fresh)
     lang = language(request.scope)
     return JSONResponse(
         {
@@ -234,6 +249,20 @@ def candidate_shown(candidate: Candidate, lang: str) -> dict[str, Any]:
         "whole": candidate.whole,
         "verdict": report.verdict,
         "tokens_per_second": {"low": report.tokens_per_second.low, "high": report.tokens_per_second.high},
+        "bandwidth_bytes_per_s": card.bandwidth_bytes_per_s,
+        "power_w": card.power_w,
+        "launch_usd": card.launch_usd,
+        "year": card.year,
+        "traps": [i18n.say(lang, f"trap.{trap}") for trap in card.traps],
+    }
+
+
+def card_shown(card: Card, lang: str) -> dict[str, Any]:
+    return {
+        "name": card.name,
+        "vendor": card.vendor,
+        "architecture": card.architecture,
+        "vram_gib": list(card.vram_gib),
         "bandwidth_bytes_per_s": card.bandwidth_bytes_per_s,
         "power_w": card.power_w,
         "launch_usd": card.launch_usd,

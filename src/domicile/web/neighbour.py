@@ -5,15 +5,28 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from domicile.errors import DomicileError
 from domicile.web import asking
 from domicile.web.jobs import job_shown
-from domicile.web.trouble import house_of
+from domicile.web.trouble import error_body, house_of, language
 
 
 async def ollama(request: Request) -> Response:
-    """Where the running Ollama is, and which version."""
+    """Where the running Ollama is, and which version.
+
+    `?quiet=true`: that none runs is an answer (`trouble`), not an error.
+    """
     server = house_of(request).giving.server
-    return JSONResponse({"url": server.url, "version": await server.version()})
+    quiet = request.query_params.get("quiet", "").lower() in {"1", "true", "yes"}
+    try:
+        version = await server.version()
+    except DomicileError as trouble:
+        if not quiet:
+            raise
+        said = error_body(language(request.scope), trouble)["error"]
+        told = {"code": said["code"], "message": said["summary"], "hint": said["hint"]}
+        return JSONResponse({"url": server.url, "version": None, "trouble": told})
+    return JSONResponse({"url": server.url, "version": version})
 
 
 async def ollama_models(request: Request) -> Response:

@@ -28,9 +28,10 @@ class Room:
 
 ROOMS: tuple[Room, ...] = (
     Room("chat", "/", ("chat.css",), wide=False),
-    Room("models", "/models"),
+    Room("models", "/models", ("models.css",)),
     Room("pictures", "/pictures"),
     Room("speech", "/speech"),
+    Room("tab", "/tab", ("tab.css",)),
     Room("machine", "/machine"),
     Room("learn", "/learn"),
     Room("settings", "/settings"),

@@ -6,15 +6,24 @@ the active one; everything else a room asks of the one API, as any other client 
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import (
+    FileResponse,
+    HTMLResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
 
 from domicile import __version__, i18n
 from domicile.errors import RouteNotFound
@@ -91,10 +100,13 @@ async def static(request: Request) -> Response:
     """A file of the page: script, style, font. An address with the digest of this version is kept by the browser."""
     first, _, rest = request.path_params["path"].partition("/")
     dated = bool(_DIGEST.fullmatch(first)) and bool(rest)
-    file = shelves.find(rest if dated else request.path_params["path"])
+    name = rest if dated else request.path_params["path"]
+    file = shelves.find(name)
+    lasting = dated and first == shelves.digest()
+    if file is None and (at := shelves.packed(name)) is not None:
+        return _packed(request, at, lasting)
     if file is None:
         raise RouteNotFound(path=request.url.path[:200])
-    lasting = dated and first == shelves.digest()
     headers = {
         "ETag": file.etag,
         "Cache-Control": "public, max-age=31536000, immutable" if lasting else "no-cache",
@@ -106,6 +118,28 @@ async def static(request: Request) -> Response:
     if file.packed is not None and "gzip" in request.headers.get("accept-encoding", ""):
         content, headers["Content-Encoding"] = file.packed, "gzip"
     return Response(content, media_type=file.kind, headers=headers)
+
+
+def _packed(request: Request, path: Path, lasting: bool) -> Response:
+    """A file that lies as gzip: as it lies, or unpacked on its way for who cannot read that."""
+    stat = path.stat()
+    headers = {
+        "ETag": f'"{stat.st_mtime_ns:x}-{stat.st_size:x}"',
+        "Cache-Control": "public, max-age=31536000, immutable" if lasting else "no-cache",
+        "Vary": "Accept-Encoding",
+    }
+    if headers["ETag"] in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    kind = shelves.TYPES[path.with_suffix("").suffix]
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        return FileResponse(path, 200, {**headers, "Content-Encoding": "gzip"}, kind, stat_result=stat)
+    return StreamingResponse(_unpacked(path), media_type=kind, headers=headers)
+
+
+def _unpacked(path: Path) -> Iterator[bytes]:
+    with gzip.open(path) as content:
+        while chunk := content.read(2**18):
+            yield chunk
 
 
 def words(lang: str, *prefixes: str) -> dict[str, str]:
@@ -125,7 +159,9 @@ def _state(request: Request, found: Room, lang: str, theme: str) -> str:
         "version": __version__,
         "offline": house.egress.offline,
         "strategy": house.away.default,
-        "active": next((choice_shown(house, m) for m in house.library.list() if m.active), None),
+        "active": None
+        if "shell" in request.query_params  # what a browser keeps for when the house is closed: it names nobody
+        else next((choice_shown(house, m) for m in house.library.list() if m.active), None),
         "words": words(lang, *SHARED, f"page.{found.name}.", *found.needs),
     }
     return json.dumps(state, ensure_ascii=False).replace("<", "\\u003c").replace("\u2028", "\\u2028")

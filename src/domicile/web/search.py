@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast, get_args
 
@@ -11,16 +11,18 @@ from starlette.responses import JSONResponse, Response
 
 from domicile import i18n
 from domicile.config import byte_count
-from domicile.errors import BadField
+from domicile.errors import BadField, DomicileError
 from domicile.types import Format, ModelRef
-from domicile.web.discover import row_shown
+from domicile.web.discover import report_shown, row_shown
 from domicile.web.trouble import house_of, language
 
 if TYPE_CHECKING:
     from domicile.advice import Row
-    from domicile.catalogue import Need
+    from domicile.catalogue import Need, Recommended
     from domicile.sources.hub_search import Found, Query, Sort
 
+_ELSE = {"speech", "image", "embedding"}
+"""Needs of models that do something else than write text, token by token."""
 _SCALE = {"k": 10**3, "m": 10**6, "b": 10**9}
 
 
@@ -59,9 +61,11 @@ def _found_shown(found: Found, row: Row | None, lang: str) -> dict[str, Any]:
 
 
 async def recommended(request: Request) -> Response:
-    """Models we recommend, by need and by organisation.
+    """Models we recommend, by need and by organisation, each with what is to be expected of it here.
 
     `?need=code&organisation=Qwen`. Needs: quick, balanced, quality, code, reasoning, speech, image, embedding, vision.
+    `here` is an estimate from the size alone (memory, verdict, tokens a second, at 8,192 tokens of context): nothing
+    is asked of the Hub for it. It is null where a model does not write text, or its size is not known.
     """
     from domicile import catalogue
 
@@ -72,9 +76,22 @@ async def recommended(request: Request) -> Response:
         {
             "needs": {name: i18n.say(lang, f"need.{name}") for name in catalogue.NEEDS},
             "organisations": catalogue.organisations(home=home),
-            "models": [model.public(lang) for model in found],
+            "models": await _expected(request, found),
         }
     )
+
+
+async def _expected(request: Request, models: Sequence[Recommended]) -> list[dict[str, Any]]:
+    from domicile import typical
+    from domicile.advice import Wish
+
+    lang = language(request.scope)
+    writers = [m for m in models if not _ELSE & set(m.needs)]
+    sizes = {m.id: m.size_bytes or (typical.size_of(m.parameters) if m.parameters else None) for m in writers}
+    stand_ins = {m.id: typical.facts(size, m.parameters, m.active, m.context) for m in writers if (size := sizes[m.id])}
+    reports = await house_of(request).adviser.outlook(stand_ins.values(), Wish())
+    here = {name: report_shown(report, lang) for name, report in zip(stand_ins, reports, strict=True)}
+    return [{**m.public(lang), "about_bytes": sizes.get(m.id, m.size_bytes), "here": here.get(m.id)} for m in models]
 
 
 async def browser_models(request: Request) -> Response:
@@ -87,10 +104,16 @@ async def browser_models(request: Request) -> Response:
 async def card(request: Request) -> Response:
     """A repository's model card, sanitised: Markdown, HTML and plain text.
 
-    `?model=org/repo`.
+    `?model=org/repo`. `?quiet=true`: that there is none is an empty card, not an error.
     """
     ref = ModelRef.parse(request.query_params.get("model", ""))
-    return JSONResponse((await house_of(request).hub.card(ref)).public())
+    try:
+        found = await house_of(request).hub.card(ref)
+    except DomicileError as trouble:
+        if trouble.status != 404 or request.query_params.get("quiet", "") not in {"1", "true", "yes"}:
+            raise
+        return JSONResponse({"html": "", "text": "", "cut": False, "age_s": 0.0})
+    return JSONResponse(found.public())
 
 
 def query_of(asked: Mapping[str, str]) -> Query:

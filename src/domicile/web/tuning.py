@@ -11,8 +11,6 @@ from starlette.responses import JSONResponse, Response
 from domicile import i18n
 from domicile.app import House
 from domicile.errors import of_code
-from domicile.recipes import brought
-from domicile.templates import told_of_template
 from domicile.types import Installed, Reason, Terms
 from domicile.web import asking
 from domicile.web.discover import report_shown
@@ -60,6 +58,9 @@ async def _shown(request: Request, model: Installed) -> dict[str, Any]:
 
 async def _brought(house: House, model: Installed, lang: str) -> list[dict[str, Any]]:
     """What comes with a model, from its Modelfile or from Ollama, and holds where a question says nothing else."""
+    from domicile.recipes import brought
+    from domicile.templates import told_of_template
+
     recipe = house.recipes.of(model.name)
     if recipe is None:
         return []

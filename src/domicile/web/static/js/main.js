@@ -29,3 +29,6 @@ try {
   island.textContent = say("page.error.bug");
 }
 island.removeAttribute("aria-busy");
+const shared = async () => (await import("./shell/shared.js")).receive().catch(report);
+if (location.hash.startsWith("#custom=")) shared();
+addEventListener("hashchange", () => location.hash.startsWith("#custom=") && shared());

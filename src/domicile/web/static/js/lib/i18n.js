@@ -88,7 +88,7 @@ export function ago(moment) {
   const form = /** @type {Intl.RelativeTimeFormat} */ (made.ago ??= new Intl.RelativeTimeFormat(lang, { numeric: "auto" }));
   const past = moment - Date.now() / 1000;
   /** @type {[Intl.RelativeTimeFormatUnit, number][]} */
-  const steps = [["day", 86400], ["hour", 3600], ["minute", 60]];
+  const steps = [["year", 31_557_600], ["month", 2_629_800], ["day", 86400], ["hour", 3600], ["minute", 60]];
   const step = steps.find(([, long]) => Math.abs(past) >= long);
   return step ? form.format(Math.round(past / step[1]), step[0]) : form.format(0, "minute");
 }

@@ -23,7 +23,7 @@ export function toast(text, { kind = "info", hint } = {}) {
 /** What went wrong, in the words of the house. A request that was given up is no news. @param {any} trouble */
 export function report(trouble) {
   if (trouble?.name === "AbortError") return;
-  if (trouble instanceof ApiError) return toast(trouble.message, { kind: "bad", hint: trouble.hint });
+  if (trouble instanceof ApiError || trouble?.name === "TabError") return toast(trouble.message, { kind: "bad", hint: trouble.hint });
   console.error(trouble);
   toast(say("page.error.bug"), { kind: "bad", hint: String(trouble?.message ?? trouble) });
 }
