@@ -92,9 +92,7 @@ async def test_pulled_from_the_hub_it_says_what_llama_cpp_says(hub: FakeHub, gra
         assert text(ours) == text(native)
         assert text(ours)
         usage = ours.json()["usage"]
-        assert usage == native.json()["usage"] | {"prompt_tokens_details": usage.get("prompt_tokens_details")} or (
-            usage["prompt_tokens"] == native.json()["usage"]["prompt_tokens"]
-        )
+        assert usage["prompt_tokens"] == native.json()["usage"]["prompt_tokens"]
         assert ours.json()["choices"][0]["finish_reason"] == "stop"
         stream = await at.chat(model.name, stream=True, stream_options={"include_usage": True})
         chunks = [json.loads(line[6:]) for line in stream.text.splitlines() if line.startswith("data: {")]
@@ -128,8 +126,6 @@ async def test_what_a_request_may_wish_for(graine: Path, tmp_path: Path, runtime
         assert completed.status_code == 200, completed.text
         long = await at.chat("g", messages=[{"role": "user", "content": "mot " * 3000}])
         assert (long.status_code, long.json()["error"]["code"]) == (400, "context_length_exceeded")
-        awake = next(p for p in at.house.runner.children() if p)
-        assert awake
         # who leaves in the middle frees the model: the next answer is as it was
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
