@@ -580,7 +580,7 @@ def _by_path(files: Sequence[Path]) -> dict[str, formats.Source]:
 
 def _is_read(form: str, path: str) -> bool:
     """Is this a file the engine reads a model's shape in? Beside a GGUF, Ollama keeps texts, projectors, adapters."""
-    if form == "safetensors":
+    if form in {"safetensors", "onnx"}:
         return not names.is_step(path)
     return form != "gguf" or (names.read(path).role == "model" and not path.endswith((".txt", ".json")))
 
@@ -588,5 +588,7 @@ def _is_read(form: str, path: str) -> bool:
 def _weights(model: Installed) -> Sequence[Path]:
     """The files that are read for its facts: of a folder's steps (`1_Pooling/`) the model itself is one."""
     own = [p for p in model.files if p == model.path or _is_read(model.format, p.name)]
-    flat = model.format == "safetensors" and any(p.name == "modules.json" for p in own)
-    return [p for p in own if p.parent == model.path.parent] if flat else own
+    if model.format not in {"safetensors", "onnx"} or not any(p.name == "modules.json" for p in own):
+        return own
+    places = {model.path.parent, model.path.parent.parent} if model.path.parent.name == "onnx" else {model.path.parent}
+    return [p for p in own if p.parent in places]

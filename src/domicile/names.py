@@ -253,7 +253,7 @@ def variants(files: Sequence[RemoteFile]) -> tuple[Variant, ...]:
             weights = [f for f in weights if not f.path.endswith("model.bin")]
         beside = () if form == "gguf" else companions
         made = [_with(variant, beside) for variant in _grouped(weights, form, files)]
-        if form == "safetensors" and steps:
+        if form in {"safetensors", "onnx"} and steps:
             made = [replace(v, files=(*v.files, *(s for s in steps if s not in v.files))) for v in made]
         found += made
     return _unique(found)
@@ -276,8 +276,9 @@ def _grouped(weights: Iterable[RemoteFile], form: Format, files: Sequence[Remote
         folder = str(PurePosixPath(file.path).parent)
         key: tuple[str, ...] = (folder, hint.stem, str(hint.shard[1] if hint.shard else 0))
         if form == "onnx":
-            # An encoder and a decoder of one quantisation run together.
-            key = (folder, hint.quantisation or _onnx_precision(hint.stem))
+            # An encoder and a decoder of one quantisation run together; `model_O2` and `model_qint8` are others.
+            part = "" if _GRAPH_PART.match(hint.stem) else hint.stem
+            key = (folder, hint.quantisation or _onnx_precision(hint.stem), part)
         groups.setdefault(key, []).append((hint, file))
     made = []
     for members in groups.values():
@@ -285,11 +286,18 @@ def _grouped(weights: Iterable[RemoteFile], form: Format, files: Sequence[Remote
         hint = members[0][0]
         own = [file for _, file in members]
         if form == "onnx":
+            merged = any("decoder_model_merged" in f.path for f in own)
+            own = [f for f in own if not (merged and _HALF_DECODER.search(f.path))]
             own += [f for f in files for o in tuple(own) if f.path.startswith((o.path + "_data", o.path + ".data"))]
         have = {h.shard[0] for h, _ in members if h.shard}
         missing = tuple(n for n in range(1, hint.shard[1] + 1) if n not in have)[:1000] if hint.shard else ()
         made.append(Variant(_label(hint), hint.quantisation, tuple(own), form, hint.role, missing))
     return made
+
+
+_GRAPH_PART = re.compile(r"(?:\w+_)?(?:encoder|decoder|embed_tokens|vision|audio)(?:_|$)", re.IGNORECASE)
+_HALF_DECODER = re.compile(r"(?:^|/)decoder(?:_model|_with_past_model)(?!_merged)[^/]*\.onnx$", re.IGNORECASE)
+"""What `decoder_model_merged` holds both of."""
 
 
 def _onnx_precision(stem: str) -> str:

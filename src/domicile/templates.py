@@ -195,7 +195,7 @@ class Templates:
 
     async def chosen(self, launch: Launch) -> Launch:
         """The launch, with the template that is used where that is not the file's own."""
-        if launch.template is not None or launch.model.format not in {"gguf", "safetensors"}:
+        if launch.template is not None or launch.model.format not in {"gguf", "safetensors", "onnx"}:
             return launch
         try:
             found = await self.of(launch.model)

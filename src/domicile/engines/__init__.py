@@ -200,6 +200,16 @@ ROWS: tuple[Row, ...] = (
         frozenset({"text-to-image", "image-to-image"}),
         runtime_bytes=2 << 30,
     ),
+    Row(
+        "onnx",
+        "onnx",
+        "onnx_child",
+        frozenset({"onnx"}),
+        frozenset(
+            {"text-generation", "feature-extraction", "sentence-similarity", "text-ranking", "text-classification"}
+        ),
+        runtime_bytes=1 << 30,
+    ),
 )
 """Every engine of an extra. One row and one child program make an engine."""
 

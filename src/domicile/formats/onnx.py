@@ -15,10 +15,12 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from domicile.errors import Malformed, RunsCode
+from domicile.formats import hfconfig
 from domicile.formats.document import Document, count, document, inner, text
 from domicile.formats.gguf_header import Vocabularies
 from domicile.formats.hfconfig import Shape, shape
-from domicile.formats.window import HEAD_BYTES, Steps, Window, refuse_code
+from domicile.formats.window import HEAD_BYTES, Steps, Window, refuse_code, whole
+from domicile.onnx_folder import DOMAINS, INSIDE
 from domicile.types import Facts, Layer, Tensor, is_safe_path
 
 _MOST_GRAPH = 2**31
@@ -31,17 +33,6 @@ _MOST_TEXTS = 8 * 2**20
 _MOST_READ = 64 * 2**20
 _MOST_FILES = 64
 
-# Which field of which message is a message worth entering, by the numbers of onnx.proto.
-_INSIDE: dict[str, dict[int, str]] = {
-    "model": {7: "graph", 8: "opset", 20: "training", 25: "function"},
-    "training": {1: "graph", 2: "graph"},
-    "graph": {1: "node", 5: "tensor", 15: "sparse"},
-    "node": {5: "attribute"},
-    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
-    "sparse": {1: "tensor", 2: "tensor"},
-    "function": {7: "node", 9: "opset", 11: "attribute"},
-    "tensor": {13: "external"},
-}
 _WANTED = frozenset({("tensor", 1), ("tensor", 8), ("external", 1), ("external", 2), ("opset", 1)})
 _RAW = frozenset({4, 5, 7, 9, 10, 11})
 """The fields a tensor's own bytes may be in."""
@@ -52,12 +43,6 @@ _TYPES = {
     18: ("F8_E4M3FNUZ", 8), 19: ("F8_E5M2", 8), 20: ("F8_E5M2FNUZ", 8), 21: ("U4", 4), 22: ("I4", 4),
     23: ("F4", 4), 24: ("F8_E8M0", 8),
 }  # fmt: skip
-_DOMAINS = frozenset(
-    {"", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview.training", "ai.onnx.preview"}
-    | {"com.microsoft", "com.microsoft.nchwc", "com.microsoft.experimental", "com.ms.internal.nhwc"}
-    | {"com.microsoft.dml", "org.pytorch.aten"}
-)
-"""What onnxruntime brings. Another one means a library of the repository."""
 
 
 def claims(names: Collection[str]) -> bool:
@@ -91,17 +76,19 @@ def steps(files: Mapping[str, int], badge: bool, known: Vocabularies | None) -> 
     graphs = sorted(n for n in files if n.lower().endswith(".onnx") or (len(files) == 1 and "." not in n))
     if len(graphs) > _MOST_FILES:
         raise Malformed(file=graphs[0], problem=f"{len(graphs)} graphs")
-    by_name = {PurePosixPath(name).name: name for name in sorted(files, reverse=True)}
+    by_name = {PurePosixPath(name).name: name for name in sorted(files, key=lambda n: (-n.count("/"), n))}
     genai: Document = {}
     config: Document = {}
     if path := by_name.get("genai_config.json"):
         genai = yield from document(path, files[path])
     if path := by_name.get("config.json"):
         config = yield from document(path, files[path])
+    told = yield from _words(by_name, files)
+    task = "feature-extraction" if "modules.json" in by_name else _ranks(config)
     data = {n: s for n, s in files.items() if ".onnx_data" in n or n.endswith((".onnx.data", ".data"))}
     total = sum(files[n] for n in graphs) + sum(data.values())
     if badge:
-        return _facts(genai, config, [], total or None, total, {}, exact=False)
+        return _facts(genai, config, [], total or None, total, {}, told, task, exact=False)
     tensors: list[Tensor] = []
     extra: dict[str, int | float | str | bool] = {}
     for name in graphs:
@@ -109,7 +96,27 @@ def steps(files: Mapping[str, int], badge: bool, known: Vocabularies | None) -> 
         tensors += _tensors(name, model, files)
         extra = {k: v for k in ("ir_version", "opset") if (v := getattr(model, k)) is not None}
     weights = sum(t.size_bytes for t in tensors)
-    return _facts(genai, config, tensors, weights if graphs else None, total, extra, exact=bool(graphs))
+    return _facts(genai, config, tensors, weights if graphs else None, total, extra, told, task, exact=bool(graphs))
+
+
+def _words(by_name: Mapping[str, str], files: Mapping[str, int]) -> Steps[str | None]:
+    """The chat template, where one is beside the graph."""
+    if path := by_name.get("tokenizer_config.json"):
+        found = hfconfig.template((yield from document(path, files[path])))
+        if found:
+            return found
+    if path := by_name.get("chat_template.jinja"):
+        return (yield from whole(path, files[path], 2**20)).decode("utf-8", "replace")
+    return None
+
+
+def _ranks(config: Document) -> str | None:
+    """A classifier of one class is a reranker; None for anything else."""
+    labels = config.get("id2label")
+    classes: Any = config.get("architectures")
+    name = str(classes[0]) if isinstance(classes, list) and classes else ""
+    one = config.get("num_labels") == 1 or (isinstance(labels, dict) and len(labels) == 1)
+    return "text-ranking" if one and name.endswith("ForSequenceClassification") else None
 
 
 # --- protobuf ---
@@ -142,7 +149,7 @@ def graph(file: str, size: int) -> Steps[Model]:
                 length = yield from _varint(window)
             if window.offset + length > end:
                 raise window.bad("a message longer than the one around it")
-            entered = _INSIDE.get(message, {}).get(number)
+            entered = INSIDE.get(message, {}).get(number)
             if entered:
                 if len(stack) >= _MOST_DEPTH:
                     raise window.bad(f"graphs nested deeper than {_MOST_DEPTH}")
@@ -203,7 +210,7 @@ def _enter(window: Window, model: Model, message: str) -> None:
 
 def _leave(window: Window, model: Model, message: str) -> None:
     if message == "opset":
-        if model.domain not in _DOMAINS:
+        if model.domain not in DOMAINS:
             raise RunsCode(file=window.file, kind=f"operators of {model.domain[:80]!r}")
         if model.domain in {"", "ai.onnx"}:
             model.opset = model.version
@@ -318,6 +325,8 @@ def _facts(
     weights: int | None,
     total: int,
     extra: Mapping[str, int | float | str | bool],
+    template: str | None,
+    task: str | None,
     *,
     exact: bool,
 ) -> Facts:
@@ -332,7 +341,8 @@ def _facts(
         file_bytes=total,
         weights_bytes=weights,
         architecture=text(model, "type") or of_config.architecture,
-        task=of_config.task or ("text-generation" if decoder else None),
+        task=task or of_config.task or ("text-generation" if decoder else None),
+        chat_template=template if template and len(template) <= 2**20 else None,
         quantisation=max(sizes, key=lambda k: sizes[k]) if sizes else None,
         context_length=count(model, "context_length") or of_config.context_length,
         n_vocab=count(model, "vocab_size") or of_config.n_vocab,

@@ -100,7 +100,7 @@ class Batch:
             piece = tokens[:, start : start + _READ]
             read = self._model(input_ids=piece, past_key_values=cache, use_cache=True, logits_to_keep=1)
             cache = read.past_key_values
-        row.choose(read.logits[0, -1])
+        row.choose(_plain(read.logits[0, -1]))
         if row.finish:
             return
         mask = torch.ones_like(tokens)
@@ -157,7 +157,7 @@ class Batch:
             use_cache=True,
         )
         for row, logits in zip(self._rows, made.logits[:, -1], strict=True):
-            row.choose(logits)
+            row.choose(_plain(logits))
 
     # -- one after the other --
 
@@ -170,7 +170,7 @@ class Batch:
             def __call__(self, input_ids: Any, scores: Any) -> Any:
                 if row.left:
                     return scores
-                token = row.choose(scores[0])
+                token = row.choose(_plain(scores[0]))
                 chosen = torch.full_like(scores, -torch.inf)
                 chosen[0, token] = 0
                 return chosen
@@ -186,3 +186,8 @@ class Batch:
             **inputs, max_new_tokens=row.wish.max_tokens, do_sample=False, num_beams=1, eos_token_id=None,
             logits_processor=[Chooser()], stopping_criteria=[Ender()], repetition_penalty=1.0,
         )  # fmt: skip
+
+
+def _plain(scores: Any) -> Any:
+    """Scores as rows read them: numpy, float32."""
+    return scores.float().cpu().numpy()

@@ -6,7 +6,6 @@ tokens, characters that take several tokens, and probabilities. Knows no model.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -69,67 +68,66 @@ class Row:
     _generator: Any = None
     _logprobs: list[dict[str, Any]] = field(default_factory=list)
 
-    def choose(self, logits: Any) -> int:
-        """The next token of scores (one dimension, any dtype), and what becomes of the answer with it."""
-        import torch
+    def choose(self, scores: Any) -> int:
+        """The next token of scores (numpy, one dimension, float32), and what becomes of the answer with it."""
+        import numpy as np
 
-        scores = logits.float()
         wish = self.wish
         if wish.ignore_eos:
-            scores = scores.clone()
-            scores[list(self.ends)] = -math.inf
+            scores = scores.copy()
+            scores[list(self.ends)] = -np.inf
         if wish.repetition_penalty != 1.0 or wish.frequency_penalty or wish.presence_penalty:
             scores = self._penalised(scores)
-        token = int(torch.argmax(scores)) if wish.temperature <= 0 else self._drawn(scores)
+        token = int(np.argmax(scores)) if wish.temperature <= 0 else self._drawn(scores)
         if wish.logprobs is not None:
-            self._note(torch.log_softmax(scores, -1), token, wish.logprobs)
+            high = scores.max()
+            self._note(scores - high - np.log(np.exp(scores - high).sum()), token, wish.logprobs)
         self._take(token)
         return token
 
     def _penalised(self, scores: Any) -> Any:
-        import torch
+        import numpy as np
 
-        scores, wish = scores.clone(), self.wish
+        scores, wish = scores.copy(), self.wish
         if wish.repetition_penalty != 1.0:
-            seen = torch.tensor(sorted({*self.prompt, *self.tokens}), device=scores.device)
+            seen = sorted({*self.prompt, *self.tokens})
             found = scores[seen]
-            scores[seen] = torch.where(found > 0, found / wish.repetition_penalty, found * wish.repetition_penalty)
+            scores[seen] = np.where(found > 0, found / wish.repetition_penalty, found * wish.repetition_penalty)
         if self.tokens and (wish.frequency_penalty or wish.presence_penalty):
-            said, counts = torch.unique(torch.tensor(self.tokens, device=scores.device), return_counts=True)
+            said, counts = np.unique(np.asarray(self.tokens), return_counts=True)
             scores[said] -= wish.frequency_penalty * counts + wish.presence_penalty
         return scores
 
     def _drawn(self, scores: Any) -> int:
-        import torch
+        import numpy as np
 
         wish = self.wish
         if self._generator is None:
-            self._generator = torch.Generator(device="cpu")
-            if wish.seed is None:
-                self._generator.seed()
-            else:
-                self._generator.manual_seed(wish.seed % 2**63)
-        scores = scores.cpu() / wish.temperature
-        if wish.top_k and wish.top_k < scores.numel():
-            scores = scores.masked_fill(scores < torch.topk(scores, wish.top_k).values[-1], -math.inf)
-        shares = torch.softmax(scores, -1)
+            self._generator = np.random.default_rng(wish.seed)
+        scores = scores.astype(np.float64) / wish.temperature
+        if wish.top_k and wish.top_k < scores.size:
+            scores[scores < np.partition(scores, -wish.top_k)[-wish.top_k]] = -np.inf
+        shares = np.exp(scores - scores.max())
+        shares /= shares.sum()
         if wish.min_p > 0:
-            shares = shares.masked_fill(shares < wish.min_p * shares.max(), 0.0)
+            shares[shares < wish.min_p * shares.max()] = 0.0
         if wish.top_p < 1:
-            ordered, places = torch.sort(shares, descending=True)
-            before = torch.cumsum(ordered, -1) - ordered
-            shares = shares.index_fill(0, places[before >= wish.top_p * ordered.sum()], 0.0)
-        return int(torch.multinomial(shares, 1, generator=self._generator))
+            places = np.argsort(-shares, kind="stable")
+            before = np.cumsum(shares[places]) - shares[places]
+            shares[places[before >= wish.top_p * shares.sum()]] = 0.0
+        ends = np.cumsum(shares)
+        drawn = int(np.searchsorted(ends, self._generator.random() * ends[-1], side="right"))
+        return min(drawn, int(np.flatnonzero(shares)[-1]))
 
     def _note(self, logprobs: Any, token: int, most: int) -> None:
-        import torch
+        import numpy as np
 
         def shown(number: int) -> dict[str, Any]:
             text = self.decode([number])
             share = max(float(logprobs[number]), -9999.0)
             return {"token": text, "logprob": share, "bytes": list(text.encode())}
 
-        best = torch.topk(logprobs, most).indices.tolist() if most else []
+        best = [int(n) for n in np.argsort(-logprobs, kind="stable")[:most]] if most else []
         self._logprobs.append({**shown(token), "top_logprobs": [shown(number) for number in best]})
 
     # -- text --
