@@ -71,9 +71,8 @@ def argument(name: str, **settings: Any) -> Callable[[str], click.Parameter]:
     return lambda lang: click.Argument([name], metavar=shape.format(i18n.say(lang, f"arg.{name}")), **settings)
 
 
-def option(*names: str, says: str | None = None, **settings: Any) -> Callable[[str], click.Parameter]:
-    """`says`: the word under which the locale has its sentence, where another command has one of this name."""
-    key = says or max(names, key=len).lstrip("-")
+def option(*names: str, **settings: Any) -> Callable[[str], click.Parameter]:
+    key = max(names, key=len).lstrip("-")
     return lambda lang: click.Option(list(names), help=i18n.say(lang, f"opt.{key}"), **settings)
 
 

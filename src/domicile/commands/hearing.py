@@ -19,9 +19,9 @@ _SHAPES: Mapping[str, str] = {".srt": "srt", ".vtt": "vtt", ".json": "json", ".t
 @command(
     "transcribe",
     argument("file", type=click.Path()),
-    option("--model", "-m", says="model_hears"),
-    option("--to", says="to_shape", type=click.Choice(["text", "srt", "vtt", "json"])),
-    option("--output", "-o", says="output_file"),
+    option("--model", "-m", "--hearing-model"),
+    option("--to", "--to-shape", type=click.Choice(["text", "srt", "vtt", "json"])),
+    option("--output", "-o"),
     option("--language", "-l"),
     option("--translate", is_flag=True),
     option("--words", is_flag=True),
