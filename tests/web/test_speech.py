@@ -46,6 +46,7 @@ def test_a_file_is_written_down_and_taken_away(hearing: Standing, visit: Visit, 
 
 def test_segments_play_change_and_leave(hearing: Standing, visit: Visit, tmp_path: Path) -> None:
     page = visit(f"{hearing.url}/speech", size="phone")
+    page.set_default_timeout(60_000)
     events = [
         {
             "type": "transcript.text.delta",
@@ -60,7 +61,7 @@ def test_segments_play_change_and_leave(hearing: Standing, visit: Visit, tmp_pat
     page.route("**/v1/audio/transcriptions", lambda r: r.fulfill(body=body, content_type="text/event-stream"))
     page.set_input_files("input[type=file]", whisper.wav(tmp_path / "voice.wav", 4))
     page.get_by_role("button", name="Write it down").click()
-    page.get_by_text("9.5 times faster").wait_for()
+    page.get_by_text("than it was spoken").wait_for()
     page.get_by_role("textbox", name="Text at 00:00:00.000").fill("Good evening")
     page.get_by_role("button", name="Play from 00:00:02.000").click()
     page.wait_for_function("() => document.querySelector('audio').currentTime >= 2")

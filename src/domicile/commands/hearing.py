@@ -19,9 +19,9 @@ _SHAPES: Mapping[str, str] = {".srt": "srt", ".vtt": "vtt", ".json": "json", ".t
 @command(
     "transcribe",
     argument("file", type=click.Path()),
-    option("--model", "-m", words="model_hears"),
-    option("--to", words="to_shape", type=click.Choice(["text", "srt", "vtt", "json"])),
-    option("--output", "-o", words="output_file"),
+    option("--model", "-m", words="hearing-model"),
+    option("--to", words="to-shape", type=click.Choice(["text", "srt", "vtt", "json"])),
+    option("--output", "-o"),
     option("--language", "-l"),
     option("--translate", is_flag=True),
     option("--words", is_flag=True),

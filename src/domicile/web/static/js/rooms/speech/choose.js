@@ -23,7 +23,7 @@ export function Choose({ models, wish, change }) {
   const languages = CODES.map((code) => ({ code, name: named(code) })).sort((a, b) => a.name.localeCompare(b.name, language()));
   return html`<div class="fields">
     <div class="field"><label for="speech-model">${say("page.speech.model")}</label>
-      <select id="speech-model" class="input" value=${wish.model} onChange=${(/** @type {any} */ e) => change({ ...wish, model: e.target.value })}>
+      <select id="speech-model" class="input" value=${wish.model || models[0]?.name} onChange=${(/** @type {any} */ e) => change({ ...wish, model: e.target.value })}>
         ${models.map((m) => html`<option key=${m.name} value=${m.name}>${m.name}</option>`)}
       </select></div>
     <div class="field"><label for="speech-language">${say("page.speech.language")}</label>
