@@ -260,7 +260,7 @@ class Studio:
         for name, _ in wanted.loras:
             self._lora(name)
         if sum(not d.over for d in self._drawings.values()) >= _MOST_OPEN:
-            raise QueueFull(name=model.name, n=_MOST_OPEN)
+            raise QueueFull(name=model.name, n=_MOST_OPEN, retry_after=30)
         drawing = Drawing(secrets.token_hex(8), replace(wanted, model=model.name), model.name, time.time())
         self._drawings[drawing.id] = drawing
         for old in [d.id for d in self._drawings.values() if d.over][:-_REMEMBERED]:

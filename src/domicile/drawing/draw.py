@@ -220,7 +220,8 @@ class _Progress:
         if self._stop.is_set():
             raise StoppedError
         now = time.perf_counter()
-        self._times.append(now - self._last)
+        self._times.append(now - self._last)  # the preview of a step counts with the next one
+        self._last = now
         wanted = self._begun.wanted
         steps = int(getattr(pipe, "_num_timesteps", 0) or wanted.steps)
         event: dict[str, Any] = {
@@ -240,7 +241,6 @@ class _Progress:
                 event["preview"] = png(image, (wanted.width, wanted.height))
                 self._partials += 1
         self._tell(event)
-        self._last = time.perf_counter()
         return tensors
 
     def _due(self, step: int, steps: int) -> bool:

@@ -64,7 +64,7 @@ class Civitai:
         if number is None or owner is None:
             raise HubAnswer(host=self._host, problem="id")
         if ref.name and str(owner) != ref.name:
-            raise RepositoryNotFound(name=shown)
+            raise RepositoryNotFound(name=shown, reason="civitai")
         variants, pickles = _variants(_list(version.get("files")))
         if not variants:
             if pickles:
@@ -176,7 +176,7 @@ class Civitai:
 
     def _judge(self, status: int, shown: str) -> None:
         if status == 404:
-            raise RepositoryNotFound(name=line(shown, 100))
+            raise RepositoryNotFound(name=line(shown, 100), reason="civitai")
         if status in {401, 403}:
             raise TokenRefused(host=self._host, name=line(shown, 100), reason="civitai")
         if error := outside.judged(status, self._host):
