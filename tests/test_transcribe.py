@@ -1,4 +1,4 @@
-"""Speech to text in a whole house: pulled, woken, asked by OpenAI's own client, refused what is no sound."""
+"""Speech to text in a whole house: pulled, woken, asked as OpenAI's client asks and by it, refused what is no sound."""
 
 from __future__ import annotations
 
@@ -108,6 +108,33 @@ async def test_every_shape_of_a_transcript(tiny: Path, sound: Path) -> None:
         assert left(at) == []
         (shown,) = (await at.http.get("/domicile/ps")).json()["models"]
         assert (shown["engine"], shown["state"]) == ("whisper", "awake")
+
+
+async def test_openais_own_client_hears_and_translates(tiny: Path, sound: Path) -> None:
+    from openai import AsyncOpenAI
+
+    async with home() as at:
+        at.take(tiny)
+        http: Any = at.http
+        client = AsyncOpenAI(base_url="http://house/v1", api_key="any", http_client=http, timeout=100)
+        plain = {key: value for key, value in PLAIN.items() if key != "language"}
+        asked: Any = {"model": "whisper-1", "file": sound, "extra_body": plain}
+        heard = await client.audio.transcriptions.create(**asked, language="fr")
+        assert heard.text
+        long = await client.audio.transcriptions.create(
+            **asked, language="fr", response_format="verbose_json", timestamp_granularities=["word", "segment"]
+        )
+        assert long.duration == 8.0  # with words, the sound is cut elsewhere, and random weights say other things
+        assert long.segments
+        assert long.words is not None
+        assert "-->" in await client.audio.transcriptions.create(**asked, language="fr", response_format="srt")
+        stream = await client.audio.transcriptions.create(**asked, language="fr", stream=True)
+        kinds = [event.type async for event in stream]
+        assert kinds[-1] == "transcript.text.done"
+        assert set(kinds[:-1]) == {"transcript.text.delta"}
+        with pytest.warns(DeprecationWarning):  # the client's own word for this route, which is asked all the same
+            told = await client.audio.translations.create(**asked, response_format="verbose_json")
+        assert told.duration == 8.0
 
 
 async def test_what_is_refused_and_how(tiny: Path, sound: Path, tmp_path: Path) -> None:

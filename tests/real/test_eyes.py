@@ -178,3 +178,18 @@ def test_a_projector_beside_a_file_of_ones_own_is_used_when_it_suits(api: httpx2
         "model_cannot",
     )
     assert _said(api.post("/v1/chat/completions", json=_asked("other"))) == "?"
+
+
+def test_the_clients_of_openai_and_ollama_show_images(house: OpenHouse, vision: dict[str, bytes]) -> None:
+    import ollama
+    import openai
+
+    pulled(house, "org/see-GGUF")
+    image = eyes.png(RED)
+    with openai.OpenAI(base_url=f"{house.url}/v1", api_key="any", max_retries=0, timeout=60) as of_openai:
+        asked: Any = _asked("org/see-GGUF", _url(image))
+        assert of_openai.chat.completions.create(**asked).choices[0].message.content == "red"
+    with ollama.Client(house.url, timeout=60) as of_ollama:
+        message = {"role": "user", "content": "Which colour?", "images": [image]}
+        said = of_ollama.chat("org/see-GGUF", [message], options={"temperature": 0, "num_predict": 4})
+        assert said.message.content == "red"

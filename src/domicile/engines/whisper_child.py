@@ -168,7 +168,8 @@ class _Ears:
             stop.set()
         self.counts.prompt += round(said.duration)
         self.counts.generated += said.tokens
-        self.counts.rate = said.speed or self.counts.rate
+        if said.speed and said.duration:  # tokens a second, as of any engine; `said.speed` is sound heard a second
+            self.counts.rate = said.tokens * said.speed / said.duration
 
     def _segments(self, path: Path, wish: Wish, said: Progress, stop: threading.Event) -> Iterator[dict[str, Any]]:
         import ctranslate2
