@@ -132,7 +132,7 @@ async def test_openais_own_client_hears_and_translates(tiny: Path, sound: Path) 
         kinds = [event.type async for event in stream]
         assert kinds[-1] == "transcript.text.done"
         assert set(kinds[:-1]) == {"transcript.text.delta"}
-        with pytest.warns(DeprecationWarning, match="deprecated"):  # the client's own word for this route, which is asked all the same
+        with pytest.warns(DeprecationWarning, match="deprecated"):  # the client's own word for this route
             told = await client.audio.translations.create(**asked, response_format="verbose_json")
         assert told.duration == 8.0
 
