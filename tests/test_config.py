@@ -211,4 +211,10 @@ def test_every_default_is_what_reading_it_gives() -> None:
 
 
 def test_what_must_stay_secret_is_marked() -> None:
-    assert {setting.name for setting in SETTINGS if setting.secret} == {"api_key", "hub_token", "redis_url", "webhook"}
+    assert {setting.name for setting in SETTINGS if setting.secret} == {
+        "api_key",
+        "civitai_key",
+        "hub_token",
+        "redis_url",
+        "webhook",
+    }

@@ -65,6 +65,7 @@ def test_graine_answers_in_the_tab_and_again_with_the_house_closed(own_house: St
     expect(kept).to_contain_text("MB")
     expect(page.get_by_label("Keep the page too")).to_be_checked(timeout=WAIT_MS)
     expect(page.get_by_text("can be evicted")).to_be_visible()
+    page.wait_for_function("() => navigator.serviceWorker.controller !== null", timeout=WAIT_MS)
     look(page, "tab-en")
 
     _close(own_house)

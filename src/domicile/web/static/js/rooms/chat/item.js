@@ -105,6 +105,6 @@ function Rename({ chat }) {
     if (event.key === "Enter") done(true);
     if (event.key === "Escape") done(false);
   };
-  return html`<input class="input" ref=${place} maxlength="200" value=${chat.title} aria-label=${say("page.chat.title")} onKeyDown=${keys} onBlur=${() => done(true)} />`;
+  return html`<input class="input" ref=${place} maxlength="200" defaultValue=${chat.title} aria-label=${say("page.chat.title")} onKeyDown=${keys} onBlur=${() => done(true)} />`;
 }
 

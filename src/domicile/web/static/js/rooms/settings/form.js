@@ -7,7 +7,7 @@ export function Field({ name, label, help, type = "text", value = "", options, r
   const id = useId();
   return html`<div class="field"><label for=${id}>${label}</label>
     ${options ? html`<select class="input" id=${id} name=${name}>${options.map(([v, t]) => html`<option key=${v} value=${v} selected=${v === value}>${t}</option>`)}</select>`
-      : html`<input class="input" id=${id} name=${name} type=${type} value=${value} required=${required} autocomplete=${autocomplete} spellcheck=${false} aria-describedby=${help ? `${id}h` : undefined} />`}
+      : html`<input class="input" id=${id} name=${name} type=${type} defaultValue=${value} required=${required} autocomplete=${autocomplete} spellcheck=${false} aria-describedby=${help ? `${id}h` : undefined} />`}
     ${help && html`<span class="help" id="${id}h">${help}</span>`}</div>`;
 }
 

@@ -71,7 +71,7 @@ function One({ s, told }) {
     <button type="button" class="ghost icon-only" disabled=${!s.editable} aria-expanded=${open ? "true" : "false"} onClick=${() => setOpen(!open)}><${Icon} name="edit" label=${say("page.settings.change", { name: s.name })} /></button>
     ${open && html`<form class="setting-form row" onSubmit=${submit}>
       ${options.length ? html`<select class="input grow" name="value" aria-labelledby="${id}n">${options.map((/** @type {string} */ o) => html`<option key=${o} value=${o} selected=${o === typed}>${o === "true" ? say("page.settings.yes") : o === "false" ? say("page.settings.no") : o || say("page.settings.unset")}</option>`)}</select>`
-        : html`<input class="input grow" name="value" aria-labelledby="${id}n" type=${s.secret ? "password" : "text"} value=${typed} autocomplete="off" spellcheck=${false} />`}
+        : html`<input class="input grow" name="value" aria-labelledby="${id}n" type=${s.secret ? "password" : "text"} defaultValue=${typed} autocomplete="off" spellcheck=${false} />`}
       <button class="button primary small">${say("page.settings.save")}</button>
       ${s.where === "file" && html`<button type="button" class="button small" onClick=${() => save(null)}>${say("page.settings.default")}</button>`}
       ${error && html`<div class="full"><${Trouble} error=${error} /></div>`}</form>`}</li>`;
