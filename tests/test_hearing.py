@@ -15,7 +15,6 @@ from domicile.hearing.listen import Progress, Wish, listen
 from domicile.hearing.sound import RATE, LeftError, UnheardError, windows
 from tests.fakes import whisper
 
-pytest.importorskip("faster_whisper")
 pytestmark = pytest.mark.slow
 
 PROMPT = [50258, 50259, 50359, 50363]

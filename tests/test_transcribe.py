@@ -23,7 +23,6 @@ from tests.fakes.environment import borrowed
 from tests.fakes.hub import FakeHub
 from tests.fakes.inside import InProcess
 
-pytest.importorskip("faster_whisper")
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 PLAIN = {"vad_filter": "false", "fallback": "false", "beam_size": "1", "language": "fr"}

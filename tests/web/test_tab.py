@@ -248,7 +248,6 @@ def _tree(folder: Path) -> dict[str, bytes]:
 
 
 def test_an_onnx_model_answers_as_its_gguf_does(own_house: Standing, visit: Visit, tmp_path: Path) -> None:
-    pytest.importorskip("onnx")
     from tools.graine.export import to_onnx
 
     to_onnx(Path(tab.__file__).parent / "graine" / "graine.gguf", tmp_path / "onnx")
