@@ -34,6 +34,7 @@ from domicile.errors import (
     StillBusy,
     StillDownloading,
 )
+from domicile.foundry import Foundry
 from domicile.library import Library, free_bytes
 from domicile.types import EMBEDDED, Facts, Installed, Job, Load, ModelRef, Terms, Ticket
 from domicile.workshop import Workshop
@@ -80,7 +81,7 @@ _DRESSED = _TALKS | {"/v1/chat/completions/input_tokens"}
 _TEND_S = 300.0
 
 
-class House(Arrivals, Checkup, Workshop):
+class House(Arrivals, Checkup, Workshop, Foundry):
     """All the rooms. Made by `open_house`."""
 
     def __init__(
@@ -191,6 +192,7 @@ class House(Arrivals, Checkup, Workshop):
                 "export": Kind(self._export, download=False),
                 "ollama_pull": Kind(self._ollama_pull, download=False),
                 "engine": Kind(self._add_engine, download=False),
+                "llama": Kind(self._build_llama, download=False),
             },
             self._describe,
             policy=Policy(settings.downloads, settings.download_limit, settings.download_hours),

@@ -1,7 +1,8 @@
-"""The llama engine: GGUF models in children that hold llama.cpp's server (the xllamacpp wheel).
+"""The llama engine: GGUF models in children that hold llama.cpp's server, from the xllamacpp wheel or as a program.
 
 Knows what llama.cpp is asked, what its log and its counters say, and how to pass a request through. How a child is
-started, watched and ended is `ward`; the child itself is `llama_child.py`. Nothing here imports the binding.
+started, watched and ended is `ward`; the child itself is `llama_child.py`, or `become_child.py` that turns into a
+`llama-server`. Nothing here imports the binding.
 """
 
 from __future__ import annotations
@@ -14,20 +15,21 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
-from domicile import ward
+from domicile import llama_flags, ward
 from domicile.engines import Awake, Counts, Launch, Prompts, Reply
-from domicile.errors import DomicileError, EngineMissing, ModelFileMissing
+from domicile.errors import DomicileError, EngineMissing, EngineUnfit, ModelFileMissing
 from domicile.llama_prompts import LlamaPrompts
 from domicile.ward import Ward
 
 CHILD = Path(__file__).with_name("llama_child.py")
+BECOME = Path(__file__).with_name("become_child.py")
 ENVIRONMENT = {
     # glibc keeps what the loader freed (up to 20 MiB on a file with large tensors) unless told to give it back.
     "MALLOC_MMAP_THRESHOLD_": str(1 << 20),
@@ -62,28 +64,66 @@ class Llama:
     async def awake(self, launch: Launch) -> AsyncIterator[Awake]:
         """See `Engine.awake`."""
 
-        def missing(_: str) -> DomicileError:
-            return EngineMissing(engine="llama", name=launch.model.name, hint=_install_hint())
-
-        if importlib.util.find_spec("xllamacpp") is None:
-            raise missing("xllamacpp")
         if not launch.model.path.is_file():
             raise ModelFileMissing(name=launch.model.name, path=launch.model.path.name)
-        task = ward.Task(
-            launch.model.name,
-            (sys.executable, "-P", str(self._child)),
-            asked_of(launch),
-            launch.log,
-            launch.deadline_s,
-            launch.memory_bytes,
-            missing,
-            ENVIRONMENT,
-            no_memory=NO_MEMORY,
-            complaint=complaint,
-            health="/health",
-        )
+        program = launch.build is not None and launch.build.program is not None
+        task = _of_program(launch) if program else _of_wheel(launch, self._child)
         async with ward.raised(task) as child:
             yield _Awake(child)
+
+
+def _of_wheel(launch: Launch, program: Path) -> ward.Task:
+    def missing(_: str) -> DomicileError:
+        return EngineMissing(engine="llama", name=launch.model.name, hint=_install_hint())
+
+    if importlib.util.find_spec("xllamacpp") is None:
+        raise missing("xllamacpp")
+    return _task(launch, program, asked_of(launch), missing)
+
+
+def _of_program(launch: Launch) -> ward.Task:
+    assert launch.build is not None
+    assert launch.build.program is not None
+    path = str(launch.build.program)
+
+    def missing(_: str) -> DomicileError:
+        return EngineUnfit(program=path, reason="not_there")
+
+    if not launch.build.program.is_file():
+        raise missing(path)
+    told = llama_flags.told(path, launch.build.flags, asked_of(launch))
+    asked = {
+        "program": path,
+        "arguments": told.words,
+        "environment": told.environment,
+        "files": told.files,
+        "stacks": launch.plan.n_parallel + 8 + 2 * launch.threads,
+    }
+    return _task(launch, BECOME, asked, missing, ends_with_stdin=False)
+
+
+def _task(
+    launch: Launch,
+    program: Path,
+    asked: Mapping[str, Any],
+    missing: Callable[[str], DomicileError],
+    *,
+    ends_with_stdin: bool = True,
+) -> ward.Task:
+    return ward.Task(
+        launch.model.name,
+        (sys.executable, "-P", str(program)),
+        asked,
+        launch.log,
+        launch.deadline_s,
+        launch.memory_bytes,
+        missing,
+        ENVIRONMENT,
+        no_memory=NO_MEMORY,
+        complaint=complaint,
+        health="/health",
+        ends_with_stdin=ends_with_stdin,
+    )
 
 
 def asked_of(launch: Launch) -> dict[str, Any]:
