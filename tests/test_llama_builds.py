@@ -20,10 +20,11 @@ from domicile.engines import Launch
 from domicile.engines.llama import Llama, asked_of
 from domicile.errors import BadModelFile, EngineDied, EngineUnfit
 from domicile.llama_builds import Build, Builds, Kind, wheel
+from domicile.llama_cards import idle
 from domicile.llama_choice import Pace, Record, Tried, choose, read
 from domicile.llama_flags import told, understood
 from domicile.llama_trial import Token, Trial, difference
-from domicile.types import Installed
+from domicile.types import Gpu, Installed
 from tests.fakes.llama_server import FLAGS, placed
 from tests.fakes.parrot import PLAN
 
@@ -267,3 +268,48 @@ async def test_the_wheel_answers_as_itself_in_every_family(tmp_path: Path) -> No
     assert packaged is not None
     trial = Trial([packaged, packaged], 1, tmp_path / "log", storages=("F16", "Q8_0", "IQ2_XXS"))
     assert await trial._compared(tmp_path) == {}
+
+
+# -- cards --
+
+DESCRIPTION = """
+- CUDA 13.2
+  ```sh
+  pip install xllamacpp --force-reinstall --index-url https://example.org/whl/cu132
+  ```
+    pip install xllamacpp --force-reinstall --index-url https://example.org/whl/cu128
+    pip install xllamacpp --force-reinstall --index-url https://example.org/whl/rocm-7.2.4
+    pip install xllamacpp --force-reinstall --index-url https://example.org/whl/rocm-6.4.1
+  pip install xllamacpp --force-reinstall --index-url https://example.org/whl/vulkan
+"""
+
+
+@pytest.mark.parametrize(
+    ("gpu", "wheel_name"),
+    [
+        (Gpu("NVIDIA GeForce RTX 3090", "cuda", driver="570.86.15"), "cu128"),
+        (Gpu("NVIDIA H200", "cuda", driver="580.65"), "cu132"),
+        (Gpu("NVIDIA old", "cuda"), "cu128"),
+        (Gpu("Radeon RX 9070", "rocm"), "rocm-7.2.4"),
+        (Gpu("Intel Arc", "intel"), "vulkan"),
+        (Gpu("Apple M4", "metal"), ""),
+    ],
+)
+def test_a_card_that_the_wheel_does_not_use_is_said_with_the_command_for_it(gpu: Gpu, wheel_name: str) -> None:
+    (card,) = idle([gpu], DESCRIPTION)
+    assert card.wheel == wheel_name
+    assert card.command.endswith(f"/{wheel_name} {pinned()}") if wheel_name else card.command == ""
+    assert idle([replace(gpu, engine=True)], DESCRIPTION) == []
+
+
+def pinned() -> str:
+    found = wheel()
+    return f"xllamacpp=={found.version}" if found else "xllamacpp"
+
+
+@pytest.mark.skipif(wheel() is None, reason="no wheel")
+def test_the_installed_wheel_itself_says_where_the_others_are() -> None:
+    said = {card.backend: card.wheel for card in idle([Gpu("a", "cuda"), Gpu("b", "rocm"), Gpu("c", "vulkan")])}
+    assert said["cuda"].startswith("cu12")
+    assert said["rocm"].startswith("rocm-")
+    assert said["vulkan"] == "vulkan"

@@ -56,6 +56,7 @@ class Foundry(ABC):
         one would cost."""
         from domicile.extras import compile as compiling
         from domicile.hardware import calibrate
+        from domicile.llama_cards import idle
         from domicile.llama_choice import read
 
         machine, chooser = await self.adviser.machine(), self.adviser.chooser
@@ -78,6 +79,7 @@ class Foundry(ABC):
                 for build in builds.values()
             ],
             "chosen": chosen,
+            "cards": [card.public() for card in await asyncio.to_thread(idle, machine.gpus)],
             "costs": await asyncio.to_thread(compiling.costs, self.settings, calibrate.threads_for(machine)),
         }
 
@@ -200,6 +202,9 @@ class Foundry(ABC):
                 await asyncio.to_thread(look)
             except EngineUnfit as trouble:
                 found.append(Finding("llama_unfit", False, {"program": trouble.facts["program"]}))
+        found += [
+            Finding("llama_card" if card["command"] else "llama_card_alone", False, card) for card in told["cards"]
+        ]
         for one in told["builds"]:
             facts = {"kind": one["kind"], "version": one["version"], "problem": one["problem"], "at": one["tried_at"]}
             if one["same"] is False:

@@ -82,6 +82,10 @@ def _told(desk: Desk, llama: dict[str, Any]) -> list[str]:
         say("llama.chosen", family=say(_FAMILIES[family]), build=one["build"] or "-", why=one["why"])
         for family, one in llama["chosen"].items()
     ]
+    for card in llama["cards"]:
+        key = "doctor.llama_card" if card["command"] else "doctor.llama_card_alone"
+        lines.append(say(key, **card))
+        lines += [f"    → {card['command']}"] if card["command"] else []
     if not any(one["kind"] == "native" for one in llama["builds"]):
         lines.append(say("llama.could"))
     return lines

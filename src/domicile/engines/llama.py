@@ -97,7 +97,7 @@ def _of_program(launch: Launch) -> ward.Task:
         "arguments": told.words,
         "environment": told.environment,
         "files": told.files,
-        "stacks": launch.plan.n_parallel + 8 + 2 * launch.threads,
+        "stacks": launch.plan.n_parallel + 12 + 2 * launch.threads,
     }
     return _task(launch, BECOME, asked, missing, ends_with_stdin=False)
 

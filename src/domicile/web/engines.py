@@ -62,7 +62,8 @@ async def llama(request: Request) -> Response:
 
     `same` is whether it answered as the wheel does, `pace` the tokens a second it read and wrote in the last trial, for
     weights in whole bytes (`legacy`) and in K and IQ types (`k`); `wakes` names those it is used for, and `chosen` says
-    why. `costs` is what compiling one takes.
+    why. `costs` is what compiling one takes. `cards` are graphics cards that the wheel does not use, with the
+    command that installs one which does.
     """
     lang = language(request.scope)
     told = await house_of(request).llama()
