@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from domicile.llama_choice import Pace, Record, Tried, choose, read
 from domicile.llama_flags import told, understood
 from domicile.llama_trial import Token, Trial, difference
 from domicile.types import Gpu, Installed
+from tests.conftest import Visiting
 from tests.fakes.llama_server import FLAGS, placed
 from tests.fakes.parrot import PLAN
 
@@ -100,8 +102,6 @@ async def test_it_dies_with_the_house(found: Build, tmp_path: Path) -> None:
         "        print(awake.pid, flush=True)\n        await asyncio.sleep(60)\n"
         "asyncio.run(main())\n"
     )
-    import sys
-
     root = str(Path(__file__).parents[1])
     house = await asyncio.create_subprocess_exec(
         sys.executable, "-c", script, root, str(found.program), str(tmp_path), stdout=asyncio.subprocess.PIPE
@@ -154,6 +154,16 @@ def test_what_is_on_path_is_found_and_what_is_none_is_not(
     with pytest.raises(EngineUnfit) as absent:
         Builds(replace(settings, llama_server=str(tmp_path / "nothing"))).server()
     assert absent.value.facts["reason"] == "not_there"
+
+
+async def test_whoever_uses_the_page_chooses_no_program_that_is_run(visiting: Visiting) -> None:
+    async with visiting() as visit:
+        refused = await visit.http.patch("/domicile/settings", json={"llama_server": "/bin/sh"})
+        assert refused.status_code == 409
+        assert "DOMICILE_LLAMA_SERVER" in refused.json()["error"]["message"]
+        told = {one["name"]: one for one in (await visit.http.get("/domicile/settings")).json()["settings"]}
+        assert not told["llama_server"]["editable"]
+        assert told["llama_build"]["options"] == ["auto", "wheel", "native", "server"]
 
 
 # -- which one --

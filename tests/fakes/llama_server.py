@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,7 @@ def _answer(connection: socket.socket, key: str, wishes: dict[str, Any], words: 
         elif path == b"/completion":
             if "dies" in wishes:
                 os.kill(os.getpid(), getattr(signal, wishes["dies"]))
+                time.sleep(10)  # another thread may be the one that dies of it
             said = _completion(json.loads(body), wishes)
         elif path == b"/metrics":
             said = "llamacpp:prompt_tokens_total 3\nllamacpp:tokens_predicted_total 4\n"
