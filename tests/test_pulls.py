@@ -289,7 +289,7 @@ async def test_a_disk_without_room_is_refused_before_the_first_byte(
     visiting: Visiting, hub: FakeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.add("org/some-GGUF", {"some-Q8_0.gguf": CONTENT})
-    monkeypatch.setattr("domicile.app.free_bytes", lambda _: len(CONTENT))
+    monkeypatch.setattr("domicile.app.rooms.free_bytes", lambda _: len(CONTENT))
     async with visiting() as visit:
         job = await visit.house.pull(NAME)
         failed = await visit.house.jobs.wait(job.id)
