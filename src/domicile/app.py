@@ -80,6 +80,9 @@ _DRESSED = _TALKS | {"/v1/chat/completions/input_tokens"}
 _TEND_S = 300.0
 
 
+_PROCESSORS = frozenset({"preprocessor_config.json", "processor_config.json"})
+
+
 class House(Arrivals, Checkup, Workshop):
     """All the rooms. Made by `open_house`."""
 
@@ -456,15 +459,20 @@ class House(Arrivals, Checkup, Workshop):
         """Raises `BadImage` for an image that no engine should be given, `ModelCannot` for a model without eyes."""
         from domicile import pictures
 
-        if not await asyncio.to_thread(pictures.check, ask.body):
-            return
         model = self.recipes.weights(self.library.ready(ask.model))
+        also = frozenset({"webp"}) if model.format == "safetensors" else frozenset()
+        if not await asyncio.to_thread(pictures.check, ask.body, also):
+            return
         if not await self.sees(model):
             here = (await self.adviser.known(model.name)).eyes
             raise pictures.refuse(model.name, here is not None and here.sees)
 
     async def sees(self, model: Installed) -> bool:
-        """May this model be shown images? It has a projector, and nobody has switched it off."""
+        """May this model be shown images? It has a projector, and nobody has switched it off; or its folder describes
+        what shows them to it (its processor)."""
+        if model.format == "safetensors":
+            described = any(p.name in _PROCESSORS for p in model.files)
+            return described and (await self.adviser.known(model.name)).facts.task == "image-text-to-text"
         eyes = (await self.adviser.known(model.name)).eyes
         return eyes is not None and eyes.sees and self.waker.own(model.name).get("projector", True)
 
