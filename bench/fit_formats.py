@@ -113,9 +113,8 @@ def words_for(size: int, folder: Path, bert: bool = False) -> None:
         merges: list[tuple[str, str]] = []
         known = list(letters)
         left = 0
-        while len(vocabulary) < size - 3:  # pairs of what there is, the shortest first: words of 2 to 6 letters
-            first = known[left % len(known)]
-            second = letters[(left * 7 + left // len(known)) % len(letters)]
+        while len(vocabulary) < size - 3:  # the shortest words first, of two letters, then of three
+            first, second = known[left // len(letters)], letters[left % len(letters)]
             left += 1
             if first + second not in vocabulary:
                 vocabulary[first + second] = len(vocabulary)

@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from domicile.studio import Studio
     from domicile.templates import Template, Templates
     from domicile.updates import Updates
+    from domicile.voices import Voices
     from domicile.waking import Waker
     from domicile.watch import Notices
 
@@ -81,6 +82,14 @@ _TEND_S = 300.0
 
 
 _PROCESSORS = frozenset({"preprocessor_config.json", "processor_config.json"})
+"""In a folder: it describes what shows pictures to its model."""
+_WORDS = 16 << 20
+"""Bytes of what one recording may say."""
+
+
+def _may_have_sound(body: bytes) -> bool:
+    """Quick and never wrong when it says no: a key may be written with escapes."""
+    return b"input_audio" in body or b"\\u00" in body
 
 
 class House(Arrivals, Checkup, Workshop):
@@ -149,6 +158,13 @@ class House(Arrivals, Checkup, Workshop):
         from domicile.recipes import Recipes
 
         return Recipes(self.database, self.library)
+
+    @cached_property
+    def voices(self) -> Voices:
+        """Sound in a conversation, written down by the model here that hears."""
+        from domicile.voices import Voices
+
+        return Voices(self.settings.sound, lambda: list(self.library.list()), self._hear)
 
     @cached_property
     def responses(self) -> Responses:
@@ -410,10 +426,27 @@ class House(Arrivals, Checkup, Workshop):
     async def answer(self, ask: Ask) -> AsyncIterator[Answer]:
         """What a model says to a question, here or, where the person wants it, elsewhere. Leaving the context stops
         the generation."""
+        heard: Mapping[str, str] = {}
+        if ask.path in _TALKS and b"messages" in ask.body and _may_have_sound(ask.body):
+            ask, heard = await self.voices.written(ask)
         with self.metrics.elsewhere(self.called(ask.model)) as begun:
             async with self.away.answer(ask, self._answer_at_home) as answer:
                 begun(answer)
-                yield answer
+                yield replace(answer, notes={**answer.notes, **heard}) if heard else answer
+
+    async def _hear(self, model: Installed, file: Path, wish: Mapping[str, Any]) -> str:
+        """What is said in a file of sound. Raises `AudioRefused`."""
+        from domicile.answering import Ask, whole
+        from domicile.away import wishing
+        from domicile.errors import EngineDied
+
+        body = json.dumps({**wish, "file": str(file), "name": "input_audio", "response_format": "json"}).encode()
+        with wishing("home"):
+            async with self.answer(Ask(model.name, "/v1/audio/transcriptions", body)) as answer:
+                said = json.loads(await whole(answer.reply.body, _WORDS))
+        if answer.reply.status >= 400:
+            raise EngineDied(name=model.name, reason="ended", how=str(said)[:200])
+        return str(said["text"])
 
     @asynccontextmanager
     async def _answer_at_home(self, ask: Ask) -> AsyncIterator[Answer]:
