@@ -112,7 +112,7 @@ def _wish(field: str, part: Mapping[str, Any]) -> dict[str, Any]:
     said = part[PART]
     wish: dict[str, Any] = {name: said[name] for name in _WISHES if said.get(name) is not None}
     for name, value in wish.items():
-        if type(value) is not _WISHES[name] or (name == "beam_size" and not 1 <= value <= 16):
+        if type(value) is not _WISHES[name] or (name == "beam_size" and value not in range(1, 17)):
             raise BadField(field=f"{field}.{name}", problem=str(value)[:40])
     if "language" in wish:
         code = code_of(wish["language"])
