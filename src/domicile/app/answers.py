@@ -8,10 +8,11 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from domicile.app.rooms import NO_TERMS, Rooms
-from domicile.errors import BadName, DomicileError, ModelNotFound, StillDownloading
+from domicile.errors import BadName, DomicileError, EngineDied, ModelNotFound, StillDownloading
 from domicile.types import Installed, Job, ModelRef, Terms, Ticket
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 _TALKS = frozenset({"/v1/chat/completions", "/v1/completions"})
 _DRESSED = _TALKS | {"/v1/chat/completions/input_tokens"}
 """Routes whose questions get what a derived model adds."""
+_PROCESSORS = frozenset({"preprocessor_config.json", "processor_config.json"})
+"""In a folder: it describes what shows pictures to its model."""
+_WORDS = 16 << 20
+"""Bytes of what one recording may say."""
 
 
 class Answers(Rooms):
@@ -49,10 +54,26 @@ class Answers(Rooms):
     async def answer(self, ask: Ask) -> AsyncIterator[Answer]:
         """What a model says to a question, here or, where the person wants it, elsewhere. Leaving the context stops
         the generation."""
+        heard: Mapping[str, str] = {}
+        if ask.path in _TALKS and b"messages" in ask.body and _may_have_sound(ask.body):
+            ask, heard = await self.voices.written(ask)
         with self.metrics.elsewhere(self.called(ask.model)) as begun:
             async with self.away.answer(ask, self._answer_at_home) as answer:
                 begun(answer)
-                yield answer
+                yield replace(answer, notes={**answer.notes, **heard}) if heard else answer
+
+    async def _hear(self, model: Installed, file: Path, wish: Mapping[str, Any]) -> str:
+        """What is said in a file of sound. Raises `AudioRefused`."""
+        from domicile.answering import Ask, whole
+        from domicile.away import wishing
+
+        body = json.dumps({**wish, "file": str(file), "name": "input_audio", "response_format": "json"}).encode()
+        with wishing("home"):
+            async with self.answer(Ask(model.name, "/v1/audio/transcriptions", body)) as answer:
+                said = json.loads(await whole(answer.reply.body, _WORDS))
+        if answer.reply.status >= 400:
+            raise EngineDied(name=model.name, reason="ended", how=str(said)[:200])
+        return str(said["text"])
 
     @asynccontextmanager
     async def _answer_at_home(self, ask: Ask) -> AsyncIterator[Answer]:
@@ -98,15 +119,20 @@ class Answers(Rooms):
         """Raises `BadImage` for an image that no engine should be given, `ModelCannot` for a model without eyes."""
         from domicile import pictures
 
-        if not await asyncio.to_thread(pictures.check, ask.body):
-            return
         model = self.recipes.weights(self.library.ready(ask.model))
+        also = frozenset({"webp"}) if model.format == "safetensors" else frozenset()
+        if not await asyncio.to_thread(pictures.check, ask.body, also):
+            return
         if not await self.sees(model):
             here = (await self.adviser.known(model.name)).eyes
             raise pictures.refuse(model.name, here is not None and here.sees)
 
     async def sees(self, model: Installed) -> bool:
-        """May this model be shown images? It has a projector, and nobody has switched it off."""
+        """May this model be shown images? It has a projector, and nobody has switched it off; or its folder describes
+        what shows them to it (its processor)."""
+        if model.format == "safetensors":
+            described = any(p.name in _PROCESSORS for p in model.files)
+            return described and (await self.adviser.known(model.name)).facts.task == "image-text-to-text"
         eyes = (await self.adviser.known(model.name)).eyes
         return eyes is not None and eyes.sees and self.waker.own(model.name).get("projector", True)
 
@@ -183,6 +209,11 @@ class Answers(Rooms):
         result["at"] = time.time()
         self.library.tested(model.name, result)
         return result
+
+
+def _may_have_sound(body: bytes) -> bool:
+    """Quick and never wrong when it says no: a key may be written with escapes."""
+    return b"input_audio" in body or b"\\u00" in body
 
 
 def _terms(ask: Ask) -> Terms:

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from domicile.studio import Studio
     from domicile.templates import Template, Templates
     from domicile.updates import Updates
+    from domicile.voices import Voices
     from domicile.waking import Waker
     from domicile.watch import Notices
 
@@ -108,6 +109,13 @@ class Rooms(ABC):
         from domicile.recipes import Recipes
 
         return Recipes(self.database, self.library)
+
+    @cached_property
+    def voices(self) -> Voices:
+        """Sound in a conversation, written down by the model here that hears."""
+        from domicile.voices import Voices
+
+        return Voices(self.settings.sound, lambda: list(self.library.list()), self._hear)
 
     @cached_property
     def responses(self) -> Responses:
@@ -404,6 +412,9 @@ class Rooms(ABC):
 
     @abstractmethod
     def answer(self, ask: Ask) -> AbstractAsyncContextManager[Answer]: ...
+
+    @abstractmethod
+    async def _hear(self, model: Installed, file: Path, wish: Mapping[str, Any]) -> str: ...
 
     @abstractmethod
     async def selftest(self, name: str, *, gentle: bool = False) -> dict[str, Any]: ...

@@ -55,7 +55,8 @@ class Torch(Voice):
         self._loaded = loaded
         self._template: str | None = asked.get("template")
         self._batch = Batch(loaded.model, slots, context, together=loaded.together)
-        self.ends, self.encodes = loaded.ends, loaded.encodes
+        self.ends = frozenset(token for token in loaded.ends if token < self.vocabulary())
+        self.encodes = loaded.encodes
 
     def encode(self, text: str) -> list[int]:
         """See `Voice`."""
