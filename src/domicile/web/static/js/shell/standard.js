@@ -11,7 +11,7 @@ export async function judge() {
   const { models } = await get("/domicile/recommended");
   /** @type {Map<string, any>} */
   const known = new Map(models.map((/** @type {any} */ m) => [m.id, m]));
-  const first = firstOf(models)?.id;
+  const first = /** @type {any} */ (firstOf(models))?.id;
   const rank = (/** @type {Standard} */ m) => (m.id === first ? -1 : RANKS[toneOf(m.verdict ?? "unknown")]);
   return (some) =>
     some
