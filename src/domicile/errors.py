@@ -67,6 +67,8 @@ An error knows its code, its HTTP status, the exit status of the command line an
     │   └── HomeNotWritable       500
     ├── EngineTrouble             500
     │   ├── EngineMissing         501
+    │   ├── EngineUnfit           501  a llama-server that is not there, is none, or does not know what is asked
+    │   ├── BuildFailed           502
     │   ├── InstallFailed         502  an extra could not be installed (reason)
     │   ├── NotSupported          501  a route of another's dialect that is not answered here
     │   ├── BadModelFile          422
@@ -448,6 +450,16 @@ class EngineTrouble(DomicileError):
 
 class EngineMissing(EngineTrouble):
     status = 501
+
+
+class EngineUnfit(EngineTrouble):
+    """A `llama-server` that cannot be used as asked: not there, something else, or too old for a flag."""
+
+    status = 501
+
+
+class BuildFailed(EngineTrouble):
+    status = 502
 
 
 class InstallFailed(EngineTrouble):

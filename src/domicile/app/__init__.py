@@ -4,7 +4,8 @@
 them in the right order: streams, jobs, children, connections. Faces call these sentences and render what they say.
 
 `rooms.py` makes the rooms; each part of the house is a module beside it: `answers` (a question to a model), `arrivals`
-(downloads), `derived` (models made of models), `exchange` (other tools), `workshop` (engines), `checkup` (the doctor).
+(downloads), `derived` (models made of models), `exchange` (other tools), `workshop` (engines), `foundry` (builds of
+llama.cpp), `checkup` (the doctor).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from domicile.app.arrivals import Arrivals
 from domicile.app.checkup import Check, Checkup
 from domicile.app.derived import Derived
 from domicile.app.exchange import Exchange
+from domicile.app.foundry import Foundry
 from domicile.app.workshop import Workshop
 from domicile.config import Settings
 from domicile.db import Database
@@ -41,7 +43,7 @@ __all__ = ["Check", "House", "open_house"]
 _TEND_S = 300.0
 
 
-class House(Answers, Arrivals, Derived, Exchange, Checkup, Workshop):
+class House(Answers, Arrivals, Derived, Exchange, Checkup, Workshop, Foundry):
     """All the rooms. Made by `open_house`."""
 
     async def close(self) -> None:
@@ -140,6 +142,7 @@ class House(Answers, Arrivals, Derived, Exchange, Checkup, Workshop):
             "export": Kind(self._export, download=False),
             "ollama_pull": Kind(self._ollama_pull, download=False),
             "engine": Kind(self._add_engine, download=False),
+            "llama": Kind(self._build_llama, download=False),
         }
 
 
