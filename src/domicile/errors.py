@@ -343,7 +343,29 @@ class SourceTrouble(DomicileError):
     exit_code = 5
 
 
-class HubUnreachable(SourceTrouble): ...
+class HubUnreachable(SourceTrouble):
+    @classmethod
+    def because(cls, host: str, trouble: Exception) -> HubUnreachable:
+        """Of what a client of HTTP raised: the cause is said in words, where it is one that people meet."""
+        problem = str(trouble) or type(trouble).__name__
+        cause: BaseException | None = trouble
+        while cause is not None:
+            for kind in type(cause).__mro__:
+                if kind.__name__ in _UNREACHED:
+                    return cls(host=host, problem=problem, reason=_UNREACHED[kind.__name__])
+            several = cause.exceptions if isinstance(cause, BaseExceptionGroup) else ()
+            cause = several[0] if several else cause.__cause__ or cause.__context__
+        return cls(host=host, problem=problem)
+
+
+_UNREACHED = {
+    "gaierror": "name",
+    "SSLError": "certificate",
+    "ConnectionRefusedError": "refused",
+    "TimeoutError": "slow",
+    "TimeoutException": "slow",
+}
+"""Why, by the name of what was raised: importing the modules of all of them would cost every command a while."""
 
 
 class HubAnswer(SourceTrouble): ...

@@ -32,14 +32,14 @@ def main() -> None:
 
 def load(asked: dict[str, Any]) -> dict[str, Handler]:
     """The model, and the routes that answer for it."""
-    import torch
-
-    torch.set_num_threads(asked["threads"])
     private = Path(asked["folder"])
-    try:
+    try:  # a refusal need not wait for the seconds that the library takes
         folder = sanitised([Path(file) for file in asked["files"]], private / "model")
     except UnsafeError as trouble:
         raise UnfitError(str(trouble)) from trouble
+    import torch
+
+    torch.set_num_threads(asked["threads"])
     return Torch(load_model(folder, private / "offload"), asked).routes()
 
 
@@ -55,7 +55,8 @@ class Torch(Voice):
         self._loaded = loaded
         self._template: str | None = asked.get("template")
         self._batch = Batch(loaded.model, slots, context, together=loaded.together)
-        self.ends, self.encodes = loaded.ends, loaded.encodes
+        self.ends = frozenset(token for token in loaded.ends if token < self.vocabulary())
+        self.encodes = loaded.encodes
 
     def encode(self, text: str) -> list[int]:
         """See `Voice`."""

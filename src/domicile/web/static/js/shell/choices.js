@@ -65,7 +65,7 @@ export function Coming({ job }) {
 export function StandardChoice({ model, pick }) {
   const job = comingOf(model.reference);
   if (job) return html`<${Coming} job=${job} />`;
-  const facts = [model.best_for, model.size_bytes ? size(model.size_bytes) : model.parameters && count(model.parameters)].filter(Boolean);
+  const facts = [model.size_bytes ? size(model.size_bytes) : model.about_bytes ? `~${size(model.about_bytes)}` : model.parameters && count(model.parameters), model.verdict && model.verdict !== "fits" && model.verdict_text, model.best_for].filter(Boolean);
   return html`<${Row} light="asleep" name=${model.name} about=${facts.join(" · ")} pick=${pick}
     end=${html`<${Icon} name="download" label=${say("page.common.get")} />`} />`;
 }

@@ -28,6 +28,9 @@ export function House() {
   }}<//>`;
 }
 
+/** What stands between backticks is to be typed as it is. @param {string} text */
+const marked = (text) => text.split("`").map((part, n) => (n % 2 ? html`<code>${part}</code>` : part));
+
 /** A value in the words of people. @param {any} s @param {any} value */
 function shown(s, value) {
   if (s.secret) return s.given ? say("page.settings.secret") : say("page.settings.unset");
@@ -66,7 +69,7 @@ function One({ s, told }) {
   };
   const options = s.kind === "flag" ? ["true", "false"] : s.options;
   const typed = s.secret ? "" : Array.isArray(s.value) ? s.value.join(", ") : String(s.value ?? "");
-  return html`<li class="wrap"><div class="grow"><code id="${id}n">${s.name}</code> ${s.waits && html`<span class="badge warn">${say("page.settings.waits")}</span>`}<p class="small muted">${s.text}</p></div>
+  return html`<li class="wrap"><div class="grow"><code id="${id}n">${s.name}</code> ${s.waits && html`<span class="badge warn">${say("page.settings.waits")}</span>`}<p class="small muted">${marked(s.text)}</p></div>
     <div class="setting-value"><strong class="cut">${shown(s, s.value)}</strong><span class="small muted">${say(`page.settings.from.${s.where}`, { env: s.env })}</span></div>
     <button type="button" class="ghost icon-only" disabled=${!s.editable} aria-expanded=${open ? "true" : "false"} onClick=${() => setOpen(!open)}><${Icon} name="edit" label=${say("page.settings.change", { name: s.name })} /></button>
     ${open && html`<form class="setting-form row" onSubmit=${submit}>

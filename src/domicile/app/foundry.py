@@ -8,48 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from domicile.config import Settings
+from domicile.app.rooms import Rooms
 from domicile.errors import BuildFailed, EngineUnfit, Offline
 from domicile.types import Job
 
 if TYPE_CHECKING:
-    from domicile.advice import Adviser
-    from domicile.egress import Egress
     from domicile.extras import Finding
-    from domicile.jobs import Jobs, Progress
+    from domicile.jobs import Progress
     from domicile.llama_builds import Build
     from domicile.llama_choice import Record
-    from domicile.runner import Runner
 
 
-class Foundry(ABC):
+class Foundry(Rooms):
     """What `House` does about builds. The rooms are its own."""
 
-    settings: Settings
     tool_locks: Path | None = None
     """Where the locks of what compiles are; another folder than ours in tests."""
-
-    @property
-    @abstractmethod
-    def egress(self) -> Egress: ...
-
-    @property
-    @abstractmethod
-    def jobs(self) -> Jobs: ...
-
-    @property
-    @abstractmethod
-    def runner(self) -> Runner: ...
-
-    @property
-    @abstractmethod
-    def adviser(self) -> Adviser: ...
 
     async def llama(self) -> dict[str, Any]:
         """Every build that is here, what was measured of it, which one wakes which weights and why; and what compiling
