@@ -146,10 +146,10 @@ def works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Works:
     return Works(tmp_path)
 
 
-async def done(visit: Visit, act: str) -> dict[str, Any]:
+async def done(visit: Visit, act: str, within_s: float = 90) -> dict[str, Any]:
     answer = await visit.http.post(f"/domicile/engines/llama/{act}")
     assert answer.status_code == 202, answer.text
-    async with asyncio.timeout(90):
+    async with asyncio.timeout(within_s):
         while True:
             job: dict[str, Any] = (await visit.http.get(f"/domicile/jobs/{answer.json()['id']}")).json()
             if job["status"] in {"done", "failed"}:
@@ -179,6 +179,8 @@ async def test_it_is_compiled_without_a_network_and_kept_when_it_is_the_faster(
         assert (native["version"], native["compiler"], native["wakes"]) == ("1.0", "toy compiler 1.0", ["legacy", "k"])
         assert native["pace"]["k"]["read"] == 300
         assert "3 fois" in after["chosen"]["k"]["why"]
+        machine = (await visit.http.get("/domicile/machine")).json()
+        assert machine["calibration"]["engine"] == native["identity"]
         doctor = (await visit.http.get("/domicile/engines/llama/doctor")).json()
         assert {c["check"]: c["well"] for c in doctor["checks"]}["llama_tried"]
         told = (await visit.http.get("/domicile/models/graine/settings")).json()["settings"]
@@ -258,3 +260,14 @@ async def test_without_a_compiler_or_a_network_it_is_said_at_once(
         answer = await visit.http.post("/domicile/engines/llama/build")
         assert answer.status_code == 502
         assert answer.json()["error"]["hint"] == how_to_have_one()
+
+
+@pytest.mark.engines
+@pytest.mark.timeout(3 * 3600)
+async def test_the_true_compilation_answers_as_the_wheel_does(visiting: Visiting) -> None:
+    async with visiting() as visit:
+        job = await done(visit, "build", 3 * 3600)
+        assert job["status"] == "done", job["error"]
+        (made,) = [one for one in job["result"]["builds"].values() if one["kind"] == "native"]
+        assert made["same"] is True, made["problem"]
+        assert set(made["pace"]) == {"legacy", "k"}

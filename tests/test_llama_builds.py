@@ -97,7 +97,7 @@ async def test_it_dies_with_the_house(found: Build, tmp_path: Path) -> None:
         "from domicile.llama_builds import Build\nfrom domicile.engines.llama import Llama\n"
         "from domicile.llama_flags import understood\nfrom tests.fakes.llama_server import FLAGS\n"
         "async def main():\n"
-        "    build = Build('server', 'x', '7', Path(sys.argv[2]), understood(FLAGS))\n"
+        "    build = Build('server', 'x', '7', Path(sys.argv[2]), (), understood(FLAGS))\n"
         "    async with Llama().awake(launch(Path(sys.argv[3]), build)) as awake:\n"
         "        print(awake.pid, flush=True)\n        await asyncio.sleep(60)\n"
         "asyncio.run(main())\n"
@@ -145,6 +145,7 @@ def test_what_is_on_path_is_found_and_what_is_none_is_not(
     server = builds.all()["server"]
     assert server.program == program
     assert server.version.startswith("7")
+    assert server.variant == ("AVX2", "AVX512")
     placed(program.parent, silent=True)  # the same name, another program
     os.utime(program, (time.time() + 5, time.time() + 5))
     assert "server" not in builds.all()

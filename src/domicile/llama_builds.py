@@ -35,6 +35,7 @@ _BECOME = Path(__file__).with_name("engines") / "become_child.py"
 _ASK_S = 20.0
 _ASK_BYTES = 2 << 30
 _FLAGS_AT_LEAST = 20
+_NO_SET = frozenset({"LLAMAFILE", "OPENMP", "REPACK", "ACCELERATE", "KLEIDIAI"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,8 @@ class Build:
     version: str
     program: Path | None = None
     """None: the wheel, which has no program."""
+    variant: tuple[str, ...] = ()
+    """The instruction sets it was compiled for, as it says itself: `AVX2`, `AVX512_VNNI`, `AMX_INT8` ..."""
     flags: Mapping[str, str] = field(default_factory=dict)
     """As `llama_flags.understood`."""
     note: Mapping[str, Any] = field(default_factory=dict)
@@ -58,6 +61,7 @@ class Build:
             "identity": self.identity,
             "version": self.version,
             "program": str(self.program) if self.program else None,
+            "variant": list(self.variant),
             **{k: self.note[k] for k in ("at", "seconds", "disk_bytes", "compiler", "amx") if k in self.note},
         }
 
@@ -104,7 +108,8 @@ class Builds:
         program = folder / "bin" / SERVER
         if not program.is_file():
             return None
-        return Build("native", identity, version, program, self._described(program)["flags"], note)
+        said = self._described(program)
+        return Build("native", identity, version, program, tuple(said["variant"]), said["flags"], note)
 
     def server(self) -> Build | None:
         """The `llama-server` that the settings name, else the first on PATH. Raises `EngineUnfit` where it does not
@@ -122,20 +127,21 @@ class Builds:
         said = self._described(program)
         version = str(said["version"])
         plain = re.sub(r"[^A-Za-z0-9.]+", "-", version).strip("-")[:40]
-        return Build("server", f"llama-server-{plain}-{_stamp(program)}", version, program, said["flags"])
+        identity = f"llama-server-{plain}-{_stamp(program)}"
+        return Build("server", identity, version, program, tuple(said["variant"]), said["flags"])
 
     def _described(self, program: Path) -> dict[str, Any]:
         """What a program says of itself, asked once for each build of it."""
         kept = self._settings.home / "cache" / "llama-server" / f"{_stamp(program)}.json"
         with contextlib.suppress(OSError, ValueError):
             said: dict[str, Any] = json.loads(kept.read_text("utf-8"))
-            if len(said["flags"]) >= _FLAGS_AT_LEAST:
+            if len(said["flags"]) >= _FLAGS_AT_LEAST and "variant" in said:
                 return said
         flags = understood(_heard(program, "--help"))
         if len(flags) < _FLAGS_AT_LEAST or "--model" not in flags:
             raise EngineUnfit(program=str(program), reason="not_one")
         found = re.search(r"^version: ?(.+)$", _heard(program, "--version"), re.MULTILINE)
-        described = {"flags": flags, "version": found[1].strip() if found else "?"}
+        described = {"flags": flags, "version": found[1].strip() if found else "?", "variant": _variant(program)}
         with contextlib.suppress(OSError):
             kept.parent.mkdir(parents=True, exist_ok=True)
             kept.write_text(json.dumps(described), "utf-8")
@@ -148,12 +154,21 @@ def _stamp(program: Path) -> str:
     return hashlib.sha256(f"{program}\0{status.st_size}\0{status.st_mtime_ns}".encode()).hexdigest()[:12]
 
 
-def _heard(program: Path, word: str) -> str:
+def _variant(program: Path) -> list[str]:
+    """What it was compiled for, which it tells on the way to a model that is not there; nothing where it does not."""
+    with contextlib.suppress(EngineUnfit):
+        said = _heard(program, "--host", "{folder}/x.sock", "--model", "{folder}/none", "-lv", "5", any_status=True)
+        told = next((line for line in said.splitlines() if "system_info: " in line), "")
+        return [name for name in re.findall(r"([A-Z][A-Z0-9_]+) = [1-9]", told) if name not in _NO_SET]
+    return []
+
+
+def _heard(program: Path, *words: str, any_status: bool = False) -> str:
     """What the program prints; it is run as its models are: without a network, bounded, with a deadline."""
     with tempfile.TemporaryDirectory(prefix=f"domicile-{os.getpid()}-") as folder:
         asked = {
             "program": str(program),
-            "arguments": [word],
+            "arguments": list(words),
             "environment": {},
             "files": {},
             "stacks": 64,
@@ -176,6 +191,6 @@ def _heard(program: Path, word: str) -> str:
         except (OSError, subprocess.TimeoutExpired) as trouble:
             raise EngineUnfit(program=str(program), reason="not_one") from trouble
     said = ended.stdout.decode("utf-8", "replace")
-    if ended.returncode != 0:
+    if ended.returncode != 0 and not any_status:
         raise EngineUnfit(program=str(program), reason="not_one", problem=said.strip().splitlines()[-1:] or "?")
     return said

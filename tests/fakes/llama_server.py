@@ -85,6 +85,9 @@ def main(wishes_file: str, words: list[str]) -> None:
     if words == ["--version"]:
         print("version: 7 (abc1234)\nbuilt with a fake", file=sys.stderr)
         return
+    if "-lv" in words:
+        print("0 I system_info: n_threads = 2 / 2 | CPU : AVX2 = 1 | AVX512 = 1 | AMX_INT8 = 0 | OPENMP = 1 | ")
+        raise SystemExit(1)
     said = dict(zip(words[::1], [*words[1:], ""], strict=True))
     print(f"0 I argv: {' '.join(words)}", file=sys.stderr)
     print(f"0 I environment: {' '.join(sorted(os.environ))}", file=sys.stderr, flush=True)

@@ -73,6 +73,8 @@ def _told(desk: Desk, llama: dict[str, Any]) -> list[str]:
         state = "wrong" if one["same"] is False else "tried" if one["pace"] else "untried"
         place = one["program"] or ""
         lines.append(f"  {one['kind']} {one['version']} {place}".rstrip())
+        if one["variant"]:
+            lines.append("    " + ", ".join(one["variant"]))
         for family, pace in one["pace"].items():
             facts = {"family": say(_FAMILIES[family]), "read": round(pace["read"], 1)}
             lines.append("    " + say("llama.pace", **facts, written=round(pace["written"], 1)))
