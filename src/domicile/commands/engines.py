@@ -18,14 +18,23 @@ from domicile.grammar import Desk, argument, command, option
     argument("act", type=click.Choice(["list", "add", "remove", "doctor"]), required=False, default="list"),
     argument("engine", required=False),
     option("--yes", "-y", is_flag=True),
+    option("--torch-index", metavar="URL"),
+    option("--cuda/--cpu", default=None),
 )
-async def engine(desk: Desk, act: str, engine: str | None, yes: bool) -> None:
+async def engine(
+    desk: Desk, act: str, engine: str | None, yes: bool, torch_index: str | None, cuda: bool | None
+) -> None:
     if act in {"add", "remove"} and engine is None:
         raise MissingField(field="ENGINE", reason="argument")
     async with desk.house() as house:
         if act == "list":
             _show(desk, await house.get("/domicile/engines"))
         elif act == "add":
+            coming: dict[str, str] = {} if torch_index is None else {"torch_index": torch_index}
+            if cuda is not None:
+                coming["torch_build"] = "cuda" if cuda else "cpu"
+            if coming:
+                await house.patch("/domicile/settings", coming)
             await _add(desk, house, str(engine), yes)
         elif act == "remove":
             gone = await house.delete(f"/domicile/engines/{engine}")

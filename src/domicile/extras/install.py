@@ -61,8 +61,11 @@ print(json.dumps([first, *(more.split() if isinstance(more, str) else more)]))
 class Install:
     """One extra being installed."""
 
-    def __init__(self, extra: Extra, settings: Settings, egress: Egress, progress: Progress, log: Path) -> None:
+    def __init__(
+        self, extra: Extra, settings: Settings, egress: Egress, progress: Progress, log: Path, torch_index: str = ""
+    ) -> None:
         self._extra = extra
+        self._torch_index = torch_index if extra.lock.torch else ""
         self._wheels = settings.wheels
         self._folder = settings.engines
         self._egress = egress
@@ -174,6 +177,8 @@ class Install:
         asked = [*pip, "--no-input", "--disable-pip-version-check", *words]
         if self._wheels:
             asked += ["--no-index", "--find-links", self._wheels]
+        elif self._torch_index:
+            asked += ["--extra-index-url", self._torch_index]
         return await self._child(asked, log)
 
     async def _child(self, words: Sequence[str], log: Any) -> tuple[int, str]:
@@ -230,7 +235,7 @@ class Install:
             said = subprocess.run(
                 [python, "-c", _SOURCES], capture_output=True, check=True, timeout=60, env=self._environment()
             )
-            urls = [urlsplit(str(url)) for url in json.loads(said.stdout)]
+            urls = [urlsplit(str(url)) for url in [*json.loads(said.stdout), self._torch_index]]
         except (subprocess.SubprocessError, OSError, ValueError):
             return [("pip", 443)]
         return [(u.hostname, u.port or (80 if u.scheme == "http" else 443)) for u in urls if u.hostname]
