@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 MEASURED = Path(__file__).parents[1] / "bench" / "data" / "fit_formats.csv"
-ROWS = list(csv.DictReader(MEASURED.open(newline="")))
+ROWS = list(csv.DictReader(MEASURED.read_text("utf-8").splitlines()))
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row['kind']} {row['shape']} {row['detail']}")
