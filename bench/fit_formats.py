@@ -1,8 +1,8 @@
 """Memory of the engines beside llama.cpp: what the fit says against what a child takes after its first answer.
 
 Makes models of random weights in the shapes of public ones, reads their headers as the house does, wakes each in its
-engine's own child (with its ceiling, as the house would), asks once, and reads the child's resident memory. A text of
-512 tokens is read, or a minute of sound, or a picture of one step is drawn. Each line is kept in
+engine's own child, asks once, and reads the child's resident memory: the most of it while it answered, and what it
+keeps afterwards. A text of 512 tokens is read, or a minute of sound. Each line is kept in
 `bench/data/fit_formats.csv`, so that the sums of `domicile.need` can be fitted and judged without one shape (`judge`).
 Usage: OMP_WAIT_POLICY=passive python -m bench.fit_formats measure text encoder onnx sound pictures
        python -m bench.fit_formats measure text:smollm2-135m
@@ -19,8 +19,10 @@ import json
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,23 +31,11 @@ from tests.fakes.environment import borrowed
 from domicile import fit, formats, hardware
 from domicile.config import load
 from domicile.engines import Engine, Launch, chosen, installed
-from domicile.types import Installed, Plan
+from domicile.types import Facts, Hardware, Installed, Layer, Plan
 
 DATA = Path(__file__).parent / "data" / "fit_formats.csv"
 MIB = 2**20
-FIELDS = (
-    "kind",
-    "shape",
-    "detail",
-    "predicted",
-    "resident",
-    "file_backed",
-    "peak",
-    "weights",
-    "width",
-    "layers",
-    "vocabulary",
-)
+FIELDS = ("kind", "shape", "detail", "predicted", "taken", "kept", "file_backed", "weights")
 LONG = 512
 
 TEXT: dict[str, dict[str, int]] = {
@@ -59,7 +49,7 @@ TEXT: dict[str, dict[str, int]] = {
 }
 TEXT_RUNS = (
     *((shape, "bfloat16", 2048) for shape in TEXT),
-    *((shape, "float32", 2048) for shape in ("smollm2-135m", "smollm2-360m", "qwen2.5-0.5b", "tinyllama-1.1b")),
+    *((shape, "float32", 2048) for shape in ("smollm2-135m", "qwen2.5-0.5b", "tinyllama-1.1b")),
     ("smollm2-360m", "bfloat16", 8192),
     ("qwen3-0.6b", "bfloat16", 4096),
 )
@@ -131,6 +121,20 @@ def words_for(size: int, folder: Path, bert: bool = False) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(said))
 
 
+def filled(model: Any) -> Any:
+    """Weights without the minutes of drawing them: the same million random numbers again and again."""
+    import torch
+
+    some = torch.randn(1 << 20) * 0.02
+    with torch.no_grad():
+        for tensor in model.parameters():
+            flat = tensor.view(-1)
+            for begin in range(0, flat.numel(), some.numel()):
+                piece = flat[begin : begin + some.numel()]
+                piece.copy_(some[: piece.numel()])
+    return model
+
+
 def saved(model: Any, folder: Path) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -143,6 +147,7 @@ def saved(model: Any, folder: Path) -> Path:
 def language(name: str, folder: Path, dtype: str) -> Path:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers.initialization import no_init_weights
 
     s = TEXT[name]
     config = LlamaConfig(
@@ -150,22 +155,25 @@ def language(name: str, folder: Path, dtype: str) -> Path:
         num_attention_heads=s["q"], num_key_value_heads=s["kv"], head_dim=s.get("d", s["h"] // s["q"]),
         max_position_embeddings=32768, tie_word_embeddings="untied" not in s, eos_token_id=s["v"] - 2,
     )  # fmt: skip
-    with half():
+    with half(), no_init_weights():
         model = LlamaForCausalLM(config)
-    saved(model.to(getattr(torch, dtype)), folder)
+    saved(filled(model).to(getattr(torch, dtype)), folder)
     words_for(s["v"], folder)
     return folder
 
 
 def encoder(name: str, folder: Path) -> Path:
     from transformers import BertConfig, BertModel
+    from transformers.initialization import no_init_weights
 
     s = ENCODERS[name]
     config = BertConfig(
         vocab_size=s["v"], hidden_size=s["h"], intermediate_size=s["f"], num_hidden_layers=s["n"],
         num_attention_heads=s["q"],
     )  # fmt: skip
-    saved(BertModel(config), folder)
+    with no_init_weights():
+        model = BertModel(config)
+    saved(filled(model), folder)
     words_for(s["v"], folder, bert=True)
     modules = [
         {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
@@ -197,13 +205,15 @@ class Bench:
         """Wake, ask once, read the memory, tell."""
         context = int(more.pop("context", 2048))
         facts = await formats.read({_inside(model, p): formats.LocalBytes(p) for p in model.files})
-        report = fit.fit(facts, self.machine, context=context)
+        used = int(more.pop("used", context))
+        report = fit.fit(facts, self.machine, context=used, sound=more.get("compute", "int8"))
         embeds = kind.endswith("encoder")
         engine: Engine | None = chosen(self.engines, model)
         assert engine is not None, model
         plan = Plan(context, 1, 512, "f16", "f16", True, 0, (), 0, 0)
         launch = Launch(model, plan, 1, 0, 600.0, self.place / "log", embedding=embeds, **more)
         async with engine.awake(launch) as awake:
+            Path(f"/proc/{awake.pid}/clear_refs").write_text("5")  # the most memory is counted from here on
             async with awake.ask(ask[0], json.dumps(ask[1]).encode()) as reply:
                 said = b"".join([piece async for piece in reply.body])
                 assert reply.status == 200, said[:500]
@@ -211,9 +221,8 @@ class Bench:
             status = _status(awake.pid)
         row = {
             "kind": kind, "shape": shape, "detail": detail, "predicted": report.total_bytes or 0,
-            "resident": status["VmRSS"], "file_backed": status["RssFile"], "peak": status["VmHWM"],
-            "weights": facts.weights_bytes, "width": facts.n_embd, "layers": len(facts.layers),
-            "vocabulary": facts.n_vocab,
+            "taken": status["VmHWM"], "kept": status["VmRSS"], "file_backed": status["RssFile"],
+            "weights": facts.weights_bytes,
         }  # fmt: skip
         keep(row)
         print(told(row), flush=True)
@@ -246,11 +255,36 @@ def kept() -> list[dict[str, Any]]:
         return list(csv.DictReader(lines))
 
 
+@cache
+def _with_bfloat16() -> Hardware:
+    return replace(hardware.detect(Path.cwd()), features=("avx512_bf16",), gpus=())
+
+
+def predicted_again(row: Mapping[str, str]) -> int:
+    """What today's sums say of a line that was measured, on a machine with bfloat16 of its own."""
+    kind, shape, detail = row["kind"], row["shape"], row["detail"]
+    machine = _with_bfloat16()
+    weights = int(row["weights"])
+    if kind == "sound":
+        s, stored = WHISPERS[shape], {"safetensors": "F32", "ggml": "F16", "ctranslate2": "F32"}[detail.split()[0]]
+        its = Facts("whisper", weights, weights, "whisper", quantisation=stored, n_embd=s["h"])
+        return fit.fit(its, machine, sound=detail.split()[1]).total_bytes or 0
+    s = TEXT[shape] if kind == "text" else ENCODERS[shape]
+    width = s.get("d", s["h"] // s["q"])
+    layers = (Layer("attention", s["q"], s.get("kv", s["q"]), width, width, n_ff=s["f"]),) * s["n"]
+    stored = "BF16" if detail.startswith("bfloat16") else "F32"
+    its = Facts(
+        "onnx" if kind.startswith("onnx") else "safetensors", weights, weights, "llama", quantisation=stored,
+        task="text-generation" if kind == "text" else "feature-extraction",
+        n_vocab=s["v"], n_embd=s["h"], n_ff=s["f"], layers=layers,
+    )  # fmt: skip
+    return fit.fit(its, machine, context=int(detail.split()[1]) + 16 if kind == "text" else LONG).total_bytes or 0
+
+
 def told(row: dict[str, Any]) -> str:
-    predicted, took = int(row["predicted"]) / MIB, int(row["resident"]) / MIB
+    predicted, took, left = (int(row[key]) / MIB for key in ("predicted", "taken", "kept"))
     off = f"{predicted / took - 1:+.1%}"
-    peak = int(row["peak"]) / MIB
-    return f"| {row['kind']} | {row['shape']} {row['detail']} | {predicted:,.0f} | {took:,.0f} | {peak:,.0f} | {off} |"
+    return f"| {row['kind']} | {row['shape']} {row['detail']} | {predicted:,.0f} | {took:,.0f} | {left:,.0f} | {off} |"
 
 
 # -- the kinds ----------------------------------------------------------------------------------------------
@@ -266,7 +300,9 @@ async def text(bench: Bench, only: str) -> None:
         long = LONG if context == 2048 else context - 64
         prompt = [n % 1000 for n in range(long)]
         ask = {"prompt": prompt, "max_tokens": 16, "ignore_eos": True, "temperature": 0}
-        await bench.one("text", shape, f"{dtype} {long}", model, ("/v1/completions", ask), context=context)
+        await bench.one(
+            "text", shape, f"{dtype} {long}", model, ("/v1/completions", ask), context=context, used=long + 16
+        )
         shutil.rmtree(folder)
 
 
@@ -320,7 +356,7 @@ async def sound(bench: Bench, only: str) -> None:
         route = "/v1/audio/transcriptions"
         for detail, model, compute in (
             ("safetensors int8", hf, "int8"), ("safetensors float32", hf, "float32"), ("ggml int8", cpp, "int8"),
-            ("ctranslate2 int8", ct2, "int8"), ("ctranslate2 float32", ct2, "float32"),
+            ("ctranslate2 int8", ct2, "int8"),
         ):  # fmt: skip
             await bench.one("sound", shape, detail, model, (route, ask), compute=compute)
             shutil.rmtree(bench.environments / "whisper" / "kept", ignore_errors=True)
@@ -335,7 +371,7 @@ KINDS: dict[str, Callable[[Bench, str], Any]] = {"text": text, "encoder": encode
 async def measure(wanted: list[str], environments: Path | None) -> None:
     with tempfile.TemporaryDirectory(prefix="domicile-bench-") as home:
         bench = Bench(Path(home), environments)
-        print("| kind | model | predicted MiB | resident MiB | peak MiB | off by |\n|---|---|---|---|---|---|")
+        print("| kind | model | predicted MiB | most MiB | kept MiB | off by |\n|---|---|---|---|---|---|")
         for word in wanted or list(KINDS):
             kind, _, only = word.partition(":")
             await KINDS[kind](bench, only)

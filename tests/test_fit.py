@@ -235,10 +235,12 @@ def test_a_machine_that_could_not_be_read_gives_no_verdict_but_the_need() -> Non
     assert report.total_bytes
 
 
-def test_other_formats_get_a_rough_estimate() -> None:
+def test_other_formats_have_their_own_sums_and_say_where_they_are_rough() -> None:
     report = fit.fit(replace(facts(), format="safetensors", weights_bytes=2_500_000_000), laptop())
     assert report.verdict == "fits"
-    assert report.why[-1].key == "rough"
+    assert [why.key for why in report.why] == ["fits"]
+    unknown = fit.fit(replace(facts(), format="safetensors", weights_bytes=2_500_000_000, layers=()), laptop())
+    assert unknown.why[-1].key == "rough"
 
 
 layers = st.builds(

@@ -308,22 +308,3 @@ def test_languages_are_called_by_code_by_name_and_by_region() -> None:
 def test_the_merges_of_a_vocabulary_are_in_its_order() -> None:
     listed = ["a", "b", "c", "ab", "abc", "ca"]
     assert words.merges(listed) == [("a", "b"), ("ab", "c"), ("c", "a")]
-
-
-@pytest.mark.parametrize(("width", "taken"), [(384, 282e6), (512, 370e6), (768, 626e6)])
-def test_the_memory_of_a_whisper_is_within_a_tenth_of_what_was_measured(width: int, taken: float) -> None:
-    from domicile.memory import hearing_bytes
-    from domicile.types import Facts
-
-    weights = {384: 75_544_489, 512: 145_229_895, 768: 483_583_841}[width]
-    facts = Facts(
-        format="whisper",
-        file_bytes=weights,
-        weights_bytes=weights,
-        architecture="whisper",
-        quantisation="F16",
-        n_embd=width,
-    )
-    need = hearing_bytes(facts)
-    assert need is not None
-    assert abs(sum(need) / taken - 1) < 0.1

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,7 +17,6 @@ from domicile.config import load
 from domicile.types import Installed
 from domicile.web import build
 from domicile.web.guard import Rules
-from tests import nursery
 from tests.fakes import tensors
 from tests.fakes.environment import borrowed
 from tests.fakes.hub import FakeHub
@@ -187,6 +184,33 @@ async def test_text_to_text(graine: Path, tmp_path: Path) -> None:
         assert answer.status_code == 200, answer.text
         assert answer.json()["usage"]["completion_tokens"] == 5
         assert answer.json()["choices"][0]["finish_reason"] == "length"
+        greedy = {"model": "t5", "max_tokens": 5, "ignore_eos": True, "temperature": 0}
+        text = "translate English to French: Hello"
+        plain = await at.http.post("/v1/completions", json={**greedy, "prompt": text}, timeout=100)
+        assert plain.status_code == 200, plain.text
+        assert plain.json()["usage"]["completion_tokens"] == 5
+        said = await at.chat("t5", [{"role": "user", "content": text}], max_tokens=5, ignore_eos=True)
+        # the model has no template: the same words are the same prompt, and the same answer
+        assert said.json()["choices"][0]["message"]["content"] == plain.json()["choices"][0]["text"]
+        stream = await at.http.post("/v1/completions", json={**greedy, "prompt": text, "stream": True}, timeout=100)
+        chunks = [json.loads(line[6:]) for line in stream.text.splitlines() if line.startswith("data: {")]
+        assert "".join(c["choices"][0]["text"] for c in chunks) == plain.json()["choices"][0]["text"]
+
+
+async def test_weights_packed_for_another_engine_are_refused_in_a_sentence(graine: Path, tmp_path: Path) -> None:
+    """Quantised loading: what this extra's libraries do not read is said, and nothing is guessed."""
+    for method in ("gptq", "awq", "bitsandbytes"):
+        folder = tmp_path / method
+        folder.mkdir()
+        for file in graine.iterdir():
+            (folder / file.name).write_bytes(file.read_bytes())
+        config = {"quant_method": method, "bits": 4, "group_size": 32, "load_in_4bit": True}
+        tensors.rewritten(folder, "config.json", quantization_config=config)
+        async with home(lang="en") as at:
+            at.take(folder, method, "text-generation")
+            answer = await at.chat(method, max_tokens=2)
+            assert answer.status_code == 422, answer.text
+            assert "it needs what this engine does not have" in answer.text, answer.text
 
 
 async def test_a_cache_with_windows_goes_one_after_the_other(graine: Path, tmp_path: Path) -> None:
@@ -264,27 +288,3 @@ async def test_hostile_folders_are_refused_and_the_house_goes_on(hostile: Path, 
         answer = await at.chat("evil", max_tokens=2)
         assert answer.status_code == 422, answer.text
         assert text(await at.chat("graine", max_tokens=2))
-
-
-@pytest.mark.engines
-@pytest.mark.timeout(1800)
-async def test_from_an_empty_folder_with_the_one_command(hub: FakeHub, graine: Path) -> None:
-    """The whole way, with the real libraries from the real index."""
-    hub.add("domicile/graine-hf", tensors.files(graine))
-    environment = {**os.environ, "OMP_WAIT_POLICY": "passive", "DOMICILE_SELFTEST": "off", "PIP_NO_INPUT": "1"}
-
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
-        return nursery.run(*words, env=environment, timeout=1700)
-
-    assert run("pull", "domicile/graine-hf").returncode == 0
-    asked = ("run", "domicile/graine-hf", "Comment lister mes modèles ?")
-    missing = run(*asked)
-    assert missing.returncode == 7
-    assert "domicile engine add transformers" in missing.stderr
-    added = run("engine", "add", "transformers")
-    assert added.returncode == 0, added.stderr
-    assert run("engine", "doctor", "transformers").returncode == 0
-    answer = run(*asked)
-    assert answer.returncode == 0, answer.stderr
-    assert answer.stdout.strip()
-    assert run("engine", "remove", "transformers").returncode == 0

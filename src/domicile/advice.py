@@ -335,6 +335,7 @@ class Adviser:
             slots=wish.slots,
             measured=self._measured() if wish.on is None else (),
             busy=_busy() if wish.on is None else None,
+            sound=self._settings.speech_compute,
         )
 
     async def _ask_engine(self, known: Known, context: int, wish: Wish) -> probe.ProbeAnswer:
@@ -451,6 +452,7 @@ class Adviser:
             self._settings.threads,
             calibrate.threads_for(machine),
             self._settings.context_overflow,
+            self._settings.speech_compute,
         )
         drafts = await self._drafts(model, facts, own) if own.get("speculation") == "draft" else ()
         projector = (eyes.path, eyes.need_bytes) if eyes and eyes.path else None

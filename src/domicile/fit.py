@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from domicile import memory, picture_memory, quality, speed
+from domicile import memory, picture_memory, quality, runtime_memory, speed
 from domicile.types import PICTURES, Facts, FitReport, Gpu, Hardware, Plan, Reason, Speed, Verdict
 
 DEFAULT_CONTEXT = 8192
@@ -84,13 +84,14 @@ def fit(
     cache_bytes: int | None = None,
     measured: Sequence[speed.Measured] = (),
     busy: float | None = None,
+    sound: str = "int8",
 ) -> FitReport:
     """Will this model run on this machine, and why.
 
     `context` is of one conversation (each slot has as many). `gpu_layers` and `cache_bytes` are chosen
     when None.
     `measured` are runs seen on this machine, which narrow the speed; `busy` is how many threads of other
-    programs are ready to run for each core, which lowers it.
+    programs are ready to run for each core, which lowers it. `sound` is the arithmetic of a model that hears.
     """
     context = max(1, context)
     ask = memory.Ask(
@@ -99,7 +100,7 @@ def fit(
     facts = memory.loaded(facts)
     problem = memory.trouble(facts, kv_type_k, kv_type_v, flash_attention)
     if facts.format != "gguf":
-        return _other_engine(facts, hardware, ask)
+        return _other_engine(facts, hardware, ask, sound)
     if problem is not None:
         return _unknown(facts, hardware, ask, problem)
     w = memory.widths(facts, kv_type_k, kv_type_v)
@@ -415,42 +416,28 @@ def _weights(facts: Facts) -> int | None:
     return facts.weights_bytes if facts.weights_bytes and 0 < facts.weights_bytes < memory.SANE else None
 
 
-OTHER_ENGINE_BYTES = 450 * memory.MIB
-"""A Python process with torch or onnxruntime. Assumed."""
-_HALF = frozenset({"F16", "BF16", "float16", "bfloat16"})
-_HALF_IS_NATIVE = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
-OTHER_ENGINE_SHARE = 0.15
-"""Activations and copies beside the weights. Assumed: none of these engines was measured."""
-
-
-def _other_engine(facts: Facts, hardware: Hardware, ask: memory.Ask) -> FitReport:
-    """Files that llama.cpp does not run: an upper estimate, said to be rough."""
-    weights = _weights(facts)
-    if weights is None:
+def _other_engine(facts: Facts, hardware: Hardware, ask: memory.Ask, sound: str) -> FitReport:
+    """Files that llama.cpp does not run."""
+    if _weights(facts) is None:
         return _unknown(facts, hardware, ask, Reason("unknown_weights", {}))
     if facts.task in PICTURES:
         return _pictures(facts, hardware, ask)
-    if facts.format == "safetensors" and facts.quantisation in _HALF and not _HALF_IS_NATIVE & set(hardware.features):
-        weights *= 2  # `textgen.loading.dtype_for`: half precision is computed in twice the width there
-    known = memory.trouble(facts) is None
-    kept = memory.kv_bytes(facts, ask.context, slots=ask.slots) if known else 0
-    work = int(weights * OTHER_ENGINE_SHARE)
-    need = weights + kept + work + OTHER_ENGINE_BYTES + ask.projector_bytes
-    heard = memory.hearing_bytes(facts)
-    if heard is not None:
-        weights, kept, work, need = heard[0], 0, heard[1], sum(heard)
+    need, measured = runtime_memory.need(facts, hardware, ask.context, ask.slots, sound)
+    total = need.bytes + ask.projector_bytes
     room = ram_room(hardware)
     why: list[Reason] = []
-    verdict = _verdict(need, room, ask.context, None, why)
+    verdict = _verdict(total, room, ask.context, None, why)
+    if not measured:
+        why.append(Reason("rough", {"format": facts.format}))
     return FitReport(
-        weights_bytes=weights,
-        kv_bytes=kept,
+        weights_bytes=need.weights,
+        kv_bytes=need.kept,
         state_bytes=0,
-        compute_bytes=work,
-        overhead_bytes=heard[2] if heard else OTHER_ENGINE_BYTES,
+        compute_bytes=need.work,
+        overhead_bytes=need.process,
         projector_bytes=ask.projector_bytes,
         cache_bytes=0,
-        total_bytes=need,
+        total_bytes=total,
         device_bytes=(),
         available_bytes=room,
         verdict=verdict,
@@ -458,7 +445,7 @@ def _other_engine(facts: Facts, hardware: Hardware, ask: memory.Ask) -> FitRepor
         max_context=None,
         gpu_layers=0,
         tokens_per_second=Speed(None, None, None, Reason("speed_other_engine", {"format": facts.format})),
-        why=(*why, Reason("rough", {"format": facts.format})),
+        why=tuple(why),
     )
 
 

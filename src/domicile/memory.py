@@ -290,26 +290,6 @@ def first_checkpoints(w: Widths, ask: Ask) -> int:
     return kept
 
 
-# -- ears --
-
-_WIDTHS = {"F32": 4.0, "F16": 2.0, "BF16": 2.0, "I16": 2.0, "I8": 1.0, "Q8_0": 34 / 32, "Q5_0": 22 / 32}
-_WIDTHS |= {"Q5_1": 24 / 32, "Q4_0": 18 / 32, "Q4_1": 20 / 32}
-_EARS_BYTES = 109_000_000
-_EARS_WIDE_BYTES = 360_000
-
-
-def hearing_bytes(facts: Facts) -> tuple[int, int, int] | None:
-    """Of a Whisper in eight bits: weights, what grows with its width, and the process; None for what is none.
-
-    Fitted to resident memory after a first minute of sound, on the shapes of tiny, base and small: within 2 %
-    (bench/RESULTS.md). In float32 it takes up to three bytes more for each weight.
-    """
-    width = _WIDTHS.get(facts.quantisation or "")
-    if facts.architecture != "whisper" or width is None or not facts.weights_bytes or not facts.n_embd:
-        return None
-    return int(facts.weights_bytes / width), facts.n_embd * _EARS_WIDE_BYTES, _EARS_BYTES
-
-
 # -- eyes --
 
 PROJECTOR_BYTES = 5 * MIB

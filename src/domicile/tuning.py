@@ -41,6 +41,8 @@ class Usual:
     """The number of threads that suits this machine."""
     overflow: str = "refuse"
     """What becomes of a prompt longer than the context."""
+    sound: str = "int8"
+    """The arithmetic of models that hear."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ def tune(
         return fitting.fit(
             facts, machine, context=one.context, kv_type_k=one.kv, kv_type_v=one.kv, slots=one.slots,
             ubatch=one.batch, flash_attention=one.flash, gpu_layers=one.gpu_layers, cache_bytes=one.cache,
-            projector_bytes=eyes_bytes,
+            projector_bytes=eyes_bytes, sound=usual.sound,
         )  # fmt: skip
 
     if terms.careful is not None:

@@ -141,7 +141,7 @@ class Arrivals(Rooms):
         progress.settle()
         entry = source.entry(ref, repository, variant, files)
         entry = replace(entry, name=name) if name else entry
-        entry = replace(entry, task=await _drawing_task(entry))
+        entry = replace(entry, task=await _task_of(entry))
         if library is not None:
             entry = replace(
                 entry,
@@ -211,16 +211,17 @@ class Arrivals(Rooms):
             raise StillBusy(name=said, reason="download") from busy
 
 
-async def _drawing_task(entry: Installed) -> str | None:
+async def _task_of(entry: Installed) -> str | None:
     """What it does. A folder of diffusers, and a file without a configuration, say themselves that they draw or are an
-    adapter. Else what its source says."""
+    adapter. Else what its source says; where that says nothing, the class that its configuration names."""
     from domicile import formats
     from domicile.types import LORA, PICTURES
 
     root = entry.path.parent
     bare = entry.format == "safetensors" and not any(path.suffix.lower() == ".json" for path in entry.files)
-    if not bare and entry.format != "diffusers":
+    silent = entry.format == "safetensors" and entry.task is None
+    if not bare and entry.format != "diffusers" and not silent:
         return entry.task
     inside = [path for path in entry.files if path.is_relative_to(root)]
     facts = await formats.read({path.relative_to(root).as_posix(): formats.LocalBytes(path) for path in inside})
-    return facts.task if facts.task in PICTURES or facts.task == LORA else entry.task
+    return facts.task if silent or facts.task in PICTURES or facts.task == LORA else entry.task

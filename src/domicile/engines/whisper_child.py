@@ -154,7 +154,6 @@ class _Ears:
                 if not stop.is_set():
                     for segment in self._segments(path, wish, said, stop):
                         put(segment)
-                give_back()
                 put(_END)
             except BaseException as trouble:  # noqa: BLE001 - handed over to whoever waits
                 put(trouble)
