@@ -186,6 +186,23 @@ def _web_address(value: object) -> str:
     return said
 
 
+TORCH_BUILDS = ("auto", "cpu", "cuda")
+
+
+def _index(value: object) -> str:
+    """An index of packages: an http(s) address as above, or a `file:` one; or nothing."""
+    said = str(value).strip()
+    return said if said.startswith("file:///") else _web_address(said)
+
+
+def _torch_build(value: object) -> str:
+    """`auto`: CUDA's where an NVIDIA card is; else `cpu` or `cuda` always."""
+    said = str(value).strip().lower()
+    if said not in TORCH_BUILDS:
+        raise ValueError(value)
+    return said
+
+
 def _hours_of_sound(value: object) -> float:
     """Hours, at least a minute and at most a day."""
     hours_said = float(str(value).strip())
@@ -265,6 +282,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("wheels", "DOMICILE_WHEELS", "", _folder),
     Setting("llama_server", "DOMICILE_LLAMA_SERVER", ""),
     Setting("llama_build", "DOMICILE_LLAMA_BUILD", "auto", _build),
+    Setting("torch_index", "DOMICILE_TORCH_INDEX", "", _index),
+    Setting("torch_build", "DOMICILE_TORCH_BUILD", "auto", _torch_build),
     Setting("offline", "DOMICILE_OFFLINE", False, _flag),
     Setting("strategy", "DOMICILE_STRATEGY", "home", _strategy),
     Setting("first_token", "DOMICILE_FIRST_TOKEN", 60.0, seconds),
@@ -328,6 +347,8 @@ class Settings:
     wheels: str
     llama_server: str
     llama_build: str
+    torch_index: str
+    torch_build: str
     offline: bool
     strategy: str
     first_token: float

@@ -20,7 +20,7 @@ from domicile import config
 from domicile.config import SETTINGS, Setting, Settings
 from domicile.errors import BadField, SetElsewhere
 
-LIVE = frozenset({"offline", "strategy"})
+LIVE = frozenset({"offline", "strategy", "torch_index", "torch_build"})
 """Those that hold from the moment they are changed; the others, from the next opening."""
 _GIVEN = frozenset({"host", "port", "offline"})
 """Those that the command line may give."""
@@ -29,11 +29,12 @@ BY_HAND = frozenset({"llama_server"})
 _KINDS: dict[str, str] = {
     "_flag": "flag", "_count": "number", "_port": "number", "seconds": "duration", "byte_count": "bytes",
     "rate": "rate", "hours": "hours", "_names": "list", "_folders": "list", "_folder": "folder",
-    "_web_address": "address", "_strategy": "choice", "_overflow": "choice", "_notices": "choice",
-    "_build": "choice",
+    "_web_address": "address", "_index": "address", "_strategy": "choice", "_torch_build": "choice",
+    "_overflow": "choice", "_notices": "choice", "_build": "choice",
 }  # fmt: skip
 _OPTIONS = {
     "strategy": config.STRATEGIES,
+    "torch_build": config.TORCH_BUILDS,
     "context_overflow": ("refuse", "trim"),
     "notices": ("auto", "on", "off"),
     "llama_build": config.LLAMA_BUILDS,

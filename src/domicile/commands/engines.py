@@ -25,8 +25,12 @@ _FAMILIES = {"legacy": "llama.family.legacy", "k": "llama.family.k"}
     ),
     argument("engine", required=False),
     option("--yes", "-y", is_flag=True),
+    option("--torch-index", metavar="URL"),
+    option("--cuda/--cpu", default=None),
 )
-async def engine(desk: Desk, act: str, engine: str | None, yes: bool) -> None:
+async def engine(
+    desk: Desk, act: str, engine: str | None, yes: bool, torch_index: str | None, cuda: bool | None
+) -> None:
     if act in {"add", "remove"} and engine is None:
         raise MissingField(field="ENGINE", reason="argument")
     if act in {"build", "try"} and engine not in {None, _LLAMA}:
@@ -37,6 +41,11 @@ async def engine(desk: Desk, act: str, engine: str | None, yes: bool) -> None:
         elif act in {"build", "try"}:
             await _build(desk, house, act, yes)
         elif act == "add":
+            coming: dict[str, str] = {} if torch_index is None else {"torch_index": torch_index}
+            if cuda is not None:
+                coming["torch_build"] = "cuda" if cuda else "cpu"
+            if coming:
+                await house.patch("/domicile/settings", coming)
             await _add(desk, house, str(engine), yes)
         elif act == "remove":
             gone = await house.delete(f"/domicile/engines/{engine}")

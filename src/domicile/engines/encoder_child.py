@@ -15,6 +15,7 @@ from domicile.child_http import Handler
 from domicile.child_life import UnfitError, live
 from domicile.encoding.folder import Folder, file, read
 from domicile.encoding.routes import Encoder
+from domicile.thrift import give_back
 
 
 def main() -> None:
@@ -28,6 +29,7 @@ def load(asked: dict[str, Any]) -> dict[str, Handler]:
     torch.set_num_threads(int(asked["threads"]))
     folder = read(Path(asked["model"]).parent)
     model = _model(torch, folder)
+    give_back()
 
     def run(ids: Any, mask: Any, _: Any) -> Any:
         with torch.inference_mode():

@@ -21,6 +21,7 @@ from domicile.textgen.loading import Loaded
 from domicile.textgen.loading import load as load_model
 from domicile.textgen.rows import Row
 from domicile.textgen.voice import Voice, text_of
+from domicile.thrift import give_back
 
 _MOST_PIXELS = 50_000_000
 _MOST_PICTURES = 16
@@ -40,7 +41,9 @@ def load(asked: dict[str, Any]) -> dict[str, Handler]:
     import torch
 
     torch.set_num_threads(asked["threads"])
-    return Torch(load_model(folder, private / "offload"), asked).routes()
+    loaded = load_model(folder, private / "offload")
+    give_back()
+    return Torch(loaded, asked).routes()
 
 
 class Torch(Voice):

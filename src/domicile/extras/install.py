@@ -34,13 +34,15 @@ _TAIL = 4000
 class Install:
     """One extra being installed."""
 
-    def __init__(self, extra: Extra, settings: Settings, egress: Egress, progress: Progress, log: Path) -> None:
+    def __init__(
+        self, extra: Extra, settings: Settings, egress: Egress, progress: Progress, log: Path, torch_index: str = ""
+    ) -> None:
         self._extra = extra
         self._folder = settings.engines
         self._progress = progress
         self._log = log
         self._place = self._folder / f".{extra.name}.new"
-        self._pip = Pip(self._place, settings.wheels, egress)
+        self._pip = Pip(self._place, settings.wheels, egress, torch_index if extra.lock.torch else "")
 
     async def run(self) -> dict[str, Any]:
         """The note of the new environment. Raises `InstallFailed`, `Offline`."""

@@ -51,7 +51,9 @@ print(json.dumps([first, *(more.split() if isinstance(more, str) else more)]))
 class Pip:
     """For one environment, which may not be there yet."""
 
-    def __init__(self, place: Path, wheels: str, egress: Egress) -> None:
+    def __init__(self, place: Path, wheels: str, egress: Egress, index: str = "") -> None:
+        """`index`: one to ask besides those that pip is set to."""
+        self._index = index
         self._place = place
         self._wheels = wheels
         self._egress = egress
@@ -69,6 +71,8 @@ class Pip:
         asked = [*pip, "--no-input", "--disable-pip-version-check", *words]
         if self._wheels:
             asked += ["--no-index", "--find-links", self._wheels]
+        elif self._index:
+            asked += ["--extra-index-url", self._index]
         return await run(asked, log, self._environment(), self._place / "tmp")
 
     def _environment(self) -> dict[str, str]:
@@ -95,7 +99,7 @@ class Pip:
             said = subprocess.run(
                 [python, "-c", _SOURCES], capture_output=True, check=True, timeout=60, env=self._environment()
             )
-            urls = [urlsplit(str(url)) for url in json.loads(said.stdout)]
+            urls = [urlsplit(str(url)) for url in [*json.loads(said.stdout), self._index]]
         except (subprocess.SubprocessError, OSError, ValueError):
             return [("pip", 443)]
         return [(u.hostname, u.port or (80 if u.scheme == "http" else 443)) for u in urls if u.hostname]
