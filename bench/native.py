@@ -1,28 +1,23 @@
 """Builds of llama.cpp side by side through Domicile's own engine: prompts and decoding, on models of real shapes.
 
     python -m bench.native [--server PROGRAM] [--shape qwen2.5-0.5b] [--quant Q4_K_M Q8_0] [--layers N] [--rounds 5]
-                           [--read 256] [--written 48] [--threads 2] [--peer VENV [--peer-lib FOLDER]]
+                           [--read 256] [--written 48] [--threads 2]
 
 `--server` names a `llama-server` (default: the build compiled here, else the one on PATH); the wheel is always the
-reference. `--peer` is an environment with `llama-cpp-python[server]`, whose library `--peer-lib` may replace. All hold
-the same file of random weights at once and are asked in turn, in an order that turns; what is printed is the median of
-each, the ratio of each round to the wheel's (median, least, most), and the processor seconds of its process.
+reference. Both hold the same file of random weights at once and are asked in turn, in an order that turns; what is
+printed is the median of each, the ratio of each round to the wheel's (median, least, most), and the processor seconds
+of its process.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
 import os
 import random
-import socket
 import statistics
-import subprocess
 import tempfile
-import time
-import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -68,61 +63,11 @@ def _completing(awake: Awake) -> Ask:
     return ask
 
 
-@asynccontextmanager
-async def peer(path: Path, options: Any, folder: Path) -> AsyncIterator[Side]:
-    """llama-cpp-python's server; it tells no timings, so a short and a long answer are timed from outside."""
-    with socket.socket() as door:
-        door.bind(("127.0.0.1", 0))
-        port = door.getsockname()[1]
-    words = ["--model", str(path), "--n_ctx", "1024", "--n_batch", "512", "--n_threads", str(options.threads)]
-    words += ["--n_threads_batch", str(options.threads), "--port", str(port), "--flash_attn", "true"]
-    known = {**os.environ, "OMP_WAIT_POLICY": "passive"}
-    if options.peer_lib:
-        known["LLAMA_CPP_LIB_PATH"] = str(options.peer_lib)
-    with (folder / "peer.log").open("wb") as log:
-        process = subprocess.Popen(
-            [options.peer / "bin/python", "-m", "llama_cpp.server", *words], env=known, stdout=log, stderr=log
-        )
-    try:
-        for _ in range(600):
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/models", timeout=2)
-                break
-            await asyncio.sleep(0.5)
-
-        def timed(prompt: list[int], tokens: int) -> float:
-            body = {"prompt": prompt, "max_tokens": tokens, "temperature": 0, "logit_bias": {"2": -100}}
-            request = urllib.request.Request(
-                f"http://127.0.0.1:{port}/v1/completions",
-                json.dumps(body).encode(),
-                {"Content-Type": "application/json"},
-            )
-            began = time.perf_counter()
-            with urllib.request.urlopen(request, timeout=600) as answer:
-                made = json.load(answer)["usage"]["completion_tokens"]
-            assert made == tokens, (made, tokens)
-            return time.perf_counter() - began
-
-        async def ask(prompt: list[int], tokens: int) -> tuple[float, float]:
-            fresh = [prompt[0], random.randrange(300, 500), *prompt[2:]]  # nothing of it is in its cache
-            short = await asyncio.to_thread(timed, fresh, 1)
-            other = [prompt[0], random.randrange(300, 500), *prompt[2:]]
-            whole = await asyncio.to_thread(timed, other, tokens)
-            return short, max(1e-9, whole - short) / (tokens - 1)
-
-        yield Side("llama-cpp-python", process.pid, ask)
-    finally:
-        process.terminate()
-        process.wait()
-
-
 async def compare(path: Path, builds: list[Build], options: Any, folder: Path, label: str) -> None:
     chance = random.Random(3)
     prompt = [1, *(chance.randrange(300, 500) for _ in range(options.read - 1))]
     async with AsyncExitStack() as stack:
         sides = [await stack.enter_async_context(ours(build, path, options, folder)) for build in builds]
-        if options.peer:
-            sides.append(await stack.enter_async_context(peer(path, options, folder)))
         read: dict[str, list[float]] = {side.name: [] for side in sides}
         written: dict[str, list[float]] = {side.name: [] for side in sides}
         spent = dict.fromkeys(read, 0.0)
@@ -174,8 +119,6 @@ def main() -> None:
     reader.add_argument("--read", type=int, default=256)
     reader.add_argument("--written", type=int, default=48)
     reader.add_argument("--threads", type=int, default=2)
-    reader.add_argument("--peer", type=Path)
-    reader.add_argument("--peer-lib", type=Path)
     options: Any = reader.parse_args()
     settings = load()
     found = Builds(replace(settings, llama_server=options.server) if options.server else settings)

@@ -53,6 +53,8 @@ class Checkup(Rooms):
                 async for _ in reply.body:
                     pass
                 sealed = getattr(awake, "sealed", None) or "?"
+                if sealed == "no":
+                    return Check("engine_open", reply.status == 200, {"engine": "llama"})
                 return Check("engine", reply.status == 200, {"engine": "llama", "sealed": sealed})
         except DomicileError as error:
             return Check("engine", False, {"engine": "llama"}, error)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from domicile.app.rooms import Rooms
-from domicile.errors import BuildFailed, EngineUnfit, Offline
+from domicile.errors import BuildFailed, EngineUnfit, Offline, StillBusy
 from domicile.types import Job
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from domicile.jobs import Progress
     from domicile.llama_builds import Build
     from domicile.llama_choice import Record
+
+_ANSWERS_S = 600.0
+"""As long as an answer may take: what was compiled is not thrown away because somebody is being answered."""
 
 
 class Foundry(Rooms):
@@ -64,11 +68,11 @@ class Foundry(Rooms):
 
     async def build_llama(self, act: Literal["build", "try"]) -> Job:
         """Compile llama.cpp for this processor, or hold the builds that are here against one another: a job. Raises
-        `Offline`, and `BuildFailed` where there is no compiler or nothing to compare."""
-        from domicile.extras.compile import compiler
+        `Offline`, and `BuildFailed` where this system cannot, or there is no compiler."""
+        from domicile.extras.compile import able
 
         if act == "build":
-            compiler()
+            able()
             if self.egress.offline and not self.settings.wheels:
                 raise Offline(host="pip", purpose="engine", reason="build")
         arguments: dict[str, Any] = {"act": act}
@@ -150,10 +154,17 @@ class Foundry(Rooms):
 
     async def _sleep_all(self) -> None:
         """Models of llama.cpp go to sleep: they would disturb what is measured, and wake on the build that is chosen.
-        Raises `StillBusy`."""
+        Waits for their answers. Raises `StillBusy` where they do not come to an end."""
+        until = time.monotonic() + _ANSWERS_S
         for presence in self.runner.ps():
-            if presence.engine == "llama":
-                await self.runner.sleep(presence.name)
+            while presence.engine == "llama":
+                try:
+                    await self.runner.sleep(presence.name)
+                    break
+                except StillBusy:
+                    if time.monotonic() > until:
+                        raise
+                    await asyncio.sleep(0.5)
 
     @staticmethod
     def _told_of(record: Record, *, kept: bool | None) -> Mapping[str, object]:

@@ -78,9 +78,7 @@ class Compile:
 
     async def prepare(self) -> None:
         """Room, tools and source. Raises `BuildFailed`, `NoRoom`, `Offline`, `InstallFailed`."""
-        if not hasattr(os, "fork"):
-            raise BuildFailed(reason="system", problem=sys.platform)
-        compiler()
+        able()
         tools = Extras(self._settings, self._egress, self._locks)
         if self._egress.offline and not self._settings.wheels:
             raise Offline(host="pip", purpose="engine", reason="build")
@@ -243,6 +241,13 @@ class Compile:
     async def drop(self) -> None:
         """Forget it all."""
         await asyncio.to_thread(erase, self._work)
+
+
+def able() -> None:
+    """Raises `BuildFailed` where this system cannot speak to such a build, or has no compiler."""
+    if not hasattr(os, "fork"):
+        raise BuildFailed(reason="system", problem=sys.platform)
+    compiler()
 
 
 def compiler() -> tuple[str, str]:
