@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from domicile.accounts import Accounts
     from domicile.adopt import Adoption
-    from domicile.advice import Adviser
+    from domicile.advice import Adviser, Known
     from domicile.answering import Answer, Ask
     from domicile.away import Away
     from domicile.blobs import Blobs
@@ -463,9 +463,9 @@ class House(Arrivals, Checkup, Workshop):
             here = (await self.adviser.known(model.name)).eyes
             raise pictures.refuse(model.name, here is not None and here.sees)
 
-    async def sees(self, model: Installed) -> bool:
-        """May this model be shown images? It has a projector, and nobody has switched it off."""
-        eyes = (await self.adviser.known(model.name)).eyes
+    async def sees(self, model: Installed, known: Known | None = None) -> bool:
+        """May this model be shown images? It has a projector, and nobody has switched it off. `known`: its facts."""
+        eyes = (known or await self.adviser.of(model)).eyes
         return eyes is not None and eyes.sees and self.waker.own(model.name).get("projector", True)
 
     async def _is_here(self, name: str) -> str:

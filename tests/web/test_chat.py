@@ -104,7 +104,7 @@ def test_a_question_is_changed_and_answered_again_by_another_and_every_version_s
     _say(page, "Qui es-tu ?")
     answer = _answered(page)
     expect(answer.locator(".prose")).to_contain_text("graine")
-    expect(answer.locator(".cost")).to_contain_text("tokens/s")
+    expect(answer.locator(".cost")).to_contain_text("jetons/s" if lang == "fr" else "tokens/s")
     expect(page.locator(".gauge")).to_contain_text("%")
     page.locator(".turn.user").hover()
     page.locator(".edit-button").click()

@@ -203,7 +203,7 @@ def test_a_model_is_tried_named_kept_set_and_deleted(shop: Standing, visit: Visi
     page.get_by_role("button", name="Garder", exact=True).click()
     expect(page.get_by_role("button", name="Ne plus garder")).to_have_attribute("aria-pressed", "true")
     page.get_by_role("button", name="Ne plus garder").click()
-    page.get_by_role("button", name="Modifier\u00a0: Contexte (tokens)").click()
+    page.get_by_role("button", name="Modifier\u00a0: Contexte (jetons)").click()
     page.keyboard.press("Control+A")
     page.keyboard.type("2048")
     page.keyboard.press("Enter")
@@ -323,6 +323,18 @@ def test_five_hundred_models_are_a_quick_list(shop: Standing, visit: Visit, tmp_
     expect(page.locator(".installed th a")).to_have_text(["many-499"])
     page.get_by_label("Order").select_option("size")
     expect(page).to_have_url(re.compile("find=many-499.*order=size"))
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url.removeprefix(shop.url)))
+    with page.expect_response(re.compile("/domicile/capabilities")) as told:
+        page.locator(".selector-button").click()
+    assert told.value.json()["capabilities"]["graine"] == ["completion"]
+    expect(page.locator(".selector-panel")).to_contain_text(re.compile("and 4[0-9]{2} more"))
+    page.locator(".selector-panel input").fill("many-498")
+    expect(page.locator(".selector-panel .choice-name").first).to_have_text("many-498")
+    assert sum("/domicile/capabilities" in url for url in asked) <= 2  # those that are shown, all in one request
+    assert not any(url.startswith("/domicile/models/") for url in asked)
+    many = httpx2.get(f"{shop.url}/domicile/capabilities", params=[("name", f"x{n}") for n in range(101)])
+    assert many.status_code == 400
 
 
 def test_hostile_words_stay_words(shop: Standing, visit: Visit, weights: bytes) -> None:
