@@ -333,6 +333,11 @@ def test_what_is_hostile_is_shown_and_never_runs(talking: Talking, visit: Visit,
         == 0
     )
     assert page.locator(".talk img").count() == 0
+    named = [{"name": f"{bad}.txt", "mimeType": "text/plain", "buffer": b"words"} for bad in PAYLOADS]
+    page.locator(".composer input[type=file]").set_input_files(named)
+    expect(page.locator(".chips .file.here")).to_have_count(len(PAYLOADS))
+    acting = ":is(script, iframe, form, style, link, video, img, [onload], [onerror], [ontoggle])"
+    assert page.locator(f".chips {acting}").count() == 0
     assert page.evaluate("() => window.ran") is None
 
 

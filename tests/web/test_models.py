@@ -337,12 +337,22 @@ def test_five_hundred_models_are_a_quick_list(shop: Standing, visit: Visit, tmp_
     assert many.status_code == 400
 
 
-def test_hostile_words_stay_words(shop: Standing, visit: Visit, weights: bytes) -> None:
-    """Sixteen payloads in what a search returns, in cards, repositories, custom models and addresses: nothing runs,
-    nothing is fetched (`visit` fails on every request to somebody else)."""
+def test_hostile_words_stay_words(shop: Standing, visit: Visit, weights: bytes, tmp_path: Path) -> None:
+    """Sixteen payloads in what a search returns, in cards, names of files and of models, custom models and
+    addresses: nothing runs, nothing is fetched (`visit` fails on every request to somebody else)."""
+    for n, bad in enumerate(HOSTILE):
+        (tmp_path / f"evil{n} {bad.replace('/', chr(0x2215))}.gguf").write_bytes(gguf(f"evil-{n} {bad}", body=64))
+    job = httpx2.post(f"{shop.url}/domicile/adopt", json={"path": str(tmp_path)}, timeout=60).json()
+    with httpx2.stream("GET", f"{shop.url}/domicile/jobs/{job['id']}/events", timeout=120) as events:
+        assert '"done"' in list(filter(None, events.iter_lines()))[-1]
     for n, bad in enumerate(HOSTILE):
         pickle = f"{bad.replace('/', '_')}.bin"
-        files = {f"model-{n}-Q8_0.gguf": weights, pickle: b"x", "README.md": f"Card {n}\n\n# {bad}\n\n{bad}\n".encode()}
+        every = "\n\n".join(HOSTILE)
+        files = {
+            f"model-{n}-Q8_0.gguf": weights,
+            pickle: b"x",
+            "README.md": f"Card {n}\n\n# {bad}\n\n{every if n == 0 else bad}\n".encode(),
+        }
         facts: dict[str, Any] = {"licence": bad, "task": bad, "downloads": 99_000 + n, "unsafe": {pickle: "unsafe"}}
         shop.hub.add(f"evil/model-{n}", files, **facts)
         form = {"id": f"x{n}", "name": bad, "url": "https://example.org/a.gguf", "kind": "gguf", "unchecked": True}
@@ -361,6 +371,15 @@ def test_hostile_words_stay_words(shop: Standing, visit: Visit, weights: bytes) 
         expect(page.locator(".model-says .prose")).to_contain_text(f"Card {n}", timeout=PATIENT_MS)
         assert page.locator(acting).count() == 0
         page.go_back()
+    page.locator(".tabs a", has_text="Installed").click()
+    page.get_by_label("Search these models").fill("evil")
+    expect(page.locator(".installed tbody tr")).to_have_count(16, timeout=PATIENT_MS)
+    assert page.locator(acting).count() == 0
+    page.locator(".selector-button").click()
+    page.locator(".selector-panel input").fill("evil")
+    expect(page.locator(".selector-panel .choice")).to_have_count(16)
+    assert page.locator(f".selector-panel {acting.removeprefix('main ')}").count() == 0
+    page.keyboard.press("Escape")
     page.locator(".tabs a", has_text="Yours").click()
     expect(page.locator("tbody tr")).to_have_count(16)
     assert page.locator(acting).count() == 0
