@@ -21,19 +21,24 @@ import psutil
 from tests.fakes import graphs, minilm
 from tests.fakes.environment import borrowed
 
+from domicile.dialects.vectors import numbers
 from domicile.engines import Awake, Engine, Launch, installed
 from domicile.types import Installed, Plan
 
 TEXTS = [f"Sentence {n}: how much memory does a language model of {n} billion parameters need?" for n in range(32)]
+
+AGAIN = 10
 
 
 async def vectors(awake: Awake) -> tuple[list[list[float]], float]:
     """The vectors of all texts, and the child's seconds of processor."""
     child = psutil.Process(awake.pid)
     before = sum(child.cpu_times()[:2])
-    async with awake.ask("/v1/embeddings", json.dumps({"input": TEXTS}).encode()) as reply:
-        said = json.loads(b"".join([piece async for piece in reply.body]))
-    return [row["embedding"] for row in said["data"]], sum(child.cpu_times()[:2]) - before
+    body = {"input": TEXTS, "encoding_format": "base64"}  # as the house asks
+    for _ in range(AGAIN):  # the system counts a process's time in hundredths of a second
+        async with awake.ask("/v1/embeddings", json.dumps(body).encode()) as reply:
+            said = json.loads(b"".join([piece async for piece in reply.body]))
+    return [numbers(row["embedding"]) for row in said["data"]], sum(child.cpu_times()[:2]) - before
 
 
 def direct(folder: Path) -> Any:
@@ -51,13 +56,17 @@ def direct(folder: Path) -> Any:
 
     def run() -> float:
         began = time.process_time()
+        for _ in range(AGAIN):
+            once()
+        return time.process_time() - began
+
+    def once() -> None:
         rows = tokenizer.encode_batch(TEXTS)
         mask = np.array([r.attention_mask for r in rows])
         given = {"input_ids": np.array([r.ids for r in rows]), "attention_mask": mask}
         states = session.run(None, given | {"token_type_ids": np.zeros_like(mask)})[0]
         made = (states * mask[..., None]).sum(1) / mask.sum(1, keepdims=True)
         (made / np.linalg.norm(made, axis=1, keepdims=True)).tolist()
-        return time.process_time() - began
 
     return run
 
@@ -96,7 +105,7 @@ async def measure(rounds: int) -> None:
                     spent = {name: [] for name in spent}
             resident = {name: (child.resident_bytes() or 0) >> 20 for name, child in awake.items()}
     for name, seconds_each in spent.items():
-        rate = len(TEXTS) / statistics.median(seconds_each)
+        rate = AGAIN * len(TEXTS) / statistics.median(seconds_each)
         print(f"{name:12} {rate:7.1f} texts a second of processor, resident {resident.get(name, 0)} MiB")
     for name in ("onnxruntime", "llama.cpp"):
         pairs = zip(made["transformers"], made[name], strict=True)

@@ -1,8 +1,9 @@
 """Pictures: seconds a step through the house against diffusers itself, and the memory that was predicted.
 
-`python -m bench.images` draws with random weights, by turns through an open house and with the library called
-directly, in the same environment, and prints the ratio of their medians: whole drawings, text and VAE and (in the
-house) previews among them, divided by their steps. `python -m bench.images memory` makes the
+`python -m bench.images [SIDE [ROUNDS]]` draws with random weights, by turns through an open house and with the library
+called directly, in the same environment, and prints the ratio of their medians, by the processes' own processor time
+and by the clock: whole drawings, text and VAE and (in the house) previews and the PNG among them, divided by their
+steps. `python -m bench.images memory` makes the
 shapes of Stable Diffusion 1.5 with random weights and prints what a drawing took beside what `domicile fit` says.
 """
 
@@ -30,11 +31,11 @@ pipe = diffusers.StableDiffusionPipeline.from_pretrained(sys.argv[1], torch_dtyp
 pipe.set_progress_bar_config(disable=True)
 for line in sys.stdin:
     side, steps = json.loads(line)
-    began = time.perf_counter()
+    began, mine = time.perf_counter(), time.process_time()
     with torch.inference_mode():
         pipe("a cat", height=side, width=side, num_inference_steps=steps, guidance_scale=7.0,
              generator=torch.Generator().manual_seed(1))
-    print(json.dumps((time.perf_counter() - began) / steps), flush=True)
+    print(json.dumps([(time.perf_counter() - began) / steps, (time.process_time() - mine) / steps]), flush=True)
 """
 
 
@@ -44,10 +45,12 @@ def main() -> None:
         if sys.argv[1:] == ["memory"]:
             asyncio.run(_memory(Path(folder)))
         else:
-            asyncio.run(_speed(Path(folder)))
+            side, rounds, *_ = [*map(int, sys.argv[1:3]), *(SIDE, ROUNDS)[len(sys.argv) - 1 :]]
+            asyncio.run(_speed(Path(folder), side, rounds))
 
 
-async def _speed(place: Path) -> None:
+async def _speed(place: Path, side: int, rounds: int) -> None:
+    import psutil
     from tests.fakes import painters
 
     model = painters.folder(place)
@@ -61,22 +64,29 @@ async def _speed(place: Path) -> None:
         direct = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=alone)
         assert direct.stdin is not None
         assert direct.stdout is not None
-        ours: list[float] = []
-        theirs: list[float] = []
-        for turn in range(ROUNDS + 1):
-            wanted = Wanted("a cat", width=SIDE, height=SIDE, steps=STEPS, guidance=7.0, seed=1)
-            events = [event async for event in house.studio.draw(wanted)]
-            direct.stdin.write(json.dumps([SIDE, STEPS]) + "\n")
+        ours: list[tuple[float, float]] = []
+        theirs: list[tuple[float, float]] = []
+        (pid,) = [child.pid for _, child in house.runner.children()]
+        child = psutil.Process(pid)
+        for turn in range(rounds + 1):
+            wanted = Wanted("a cat", width=side, height=side, steps=STEPS, guidance=7.0, seed=1)
+            before, began = sum(child.cpu_times()[:2]), time.perf_counter()
+            async for _ in house.studio.draw(wanted):
+                pass
+            spent = time.perf_counter() - began, sum(child.cpu_times()[:2]) - before
+            direct.stdin.write(json.dumps([side, STEPS]) + "\n")
             direct.stdin.flush()
             there = await asyncio.to_thread(direct.stdout.readline)
             if turn:  # the first of each warms up
-                ours.append(float(events[-1]["seconds"]) / STEPS)
-                theirs.append(float(there))
+                ours.append((spent[0] / STEPS, spent[1] / STEPS))
+                theirs.append(tuple(json.loads(there)))
         direct.stdin.close()
         direct.wait()
-    a, b = statistics.median(ours), statistics.median(theirs)
-    print(f"{SIDE} x {SIDE}, {STEPS} steps, {ROUNDS} rounds, {about['dtype']}, {threads} thread")
-    print(f"seconds a step: house {a:.4f}, diffusers {b:.4f}; speed ratio {b / a:.3f}")
+    load = os.getloadavg()[0]
+    print(f"{side} x {side}, {STEPS} steps, {rounds} rounds, {about['dtype']}, {threads} thread, load {load:.1f}")
+    for place_, name in ((1, "processor"), (0, "clock")):
+        a, b = (statistics.median(one[place_] for one in side_) for side_ in (ours, theirs))
+        print(f"seconds a step by the {name}: house {a:.4f}, diffusers {b:.4f}; speed ratio {b / a:.3f}")
 
 
 async def _memory(place: Path) -> None:

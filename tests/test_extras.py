@@ -233,3 +233,45 @@ async def test_no_extra_of_that_name(shop: Shop) -> None:
     async with shop.open() as extras:
         with pytest.raises(ExtraNotFound):
             extras.get("../small")
+
+
+@pytest.mark.slow
+async def test_an_index_for_torch_is_asked_beside_pips_own_and_remembered(shop: Shop, visiting: Visiting) -> None:
+    """What a person on a plain Linux does: refused with the one command, then that command."""
+    digest = wheel(shop.wheels, "torch", "2.13.0", needs=('nvidia-cublas; platform_system == "Linux"',))
+    lock(shop.locks, "small", {}, "import torch; print('torch', torch.__version__)", torch=True)
+    (shop.locks / "torch.txt").write_text(f"torch==2.13.0 \\\n    --hash=sha256:{digest}\n")
+    index = shop.wheels.parent / "index" / "torch"
+    index.mkdir(parents=True)
+    wheel(index, "torch", "2.13.0+cpu")
+    listed = "".join(f'<a href="{file.name}">{file.name}</a>' for file in index.glob("*.whl"))
+    (index / "index.html").write_text(f"<html><body>{listed}</body></html>")
+
+    async def installed(visit: Any) -> dict[str, Any]:
+        job = (await visit.http.post("/domicile/engines/small")).json()
+        events = (await visit.http.get(f"/domicile/jobs/{job['id']}/events")).text
+        return dict([json.loads(line[6:]) for line in events.splitlines() if line.startswith("data: {")][-1])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIP_NO_INDEX", "0")
+        patch.setenv("PIP_CONFIG_FILE", "/dev/null")
+        patch.setenv("PIP_INDEX_URL", index.parent.with_name("nothing").as_uri())
+        patch.setenv("PIP_FIND_LINKS", str(shop.wheels))  # where pip finds CUDA's build, as on PyPI
+        patch.setattr("domicile.extras.has_nvidia", lambda: False)
+        async with visiting(lang="en") as visit:
+            visit.house.extras = Extras(visit.house.settings, visit.house.egress, shop.locks)
+            refused = await installed(visit)
+            assert refused["status"] == "failed", refused
+            assert "domicile engine add small --torch-index ADDRESS" in json.dumps(refused)
+            chosen = {"torch_index": index.parent.as_uri()}
+            assert (await visit.http.patch("/domicile/settings", json={"torch_index": "ftp://x"})).status_code == 400
+            assert (await visit.http.patch("/domicile/settings", json=chosen)).status_code == 200
+            done = await installed(visit)
+            assert done["status"] == "done", done
+            assert visit.house.extras.get("small").note["build"] == "cpu"
+            doctor = (await visit.http.get("/domicile/engines/small/doctor")).json()
+            assert "torch 2.13.0+cpu" in doctor["checks"][1]["message"]
+            assert load().torch_index == chosen["torch_index"]
+            assert not visit.house.extras.get("small").gpu
+            await visit.http.patch("/domicile/settings", json={"torch_build": "cuda"})
+            assert visit.house.extras.get("small").gpu

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import resource
 import struct
@@ -10,10 +11,11 @@ import zlib
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from domicile import pictures
 from domicile.errors import BadField, BadImage
-from tests.fakes import eyes
+from tests.fakes import eyes, seers
 
 
 def _jpeg(width: int, height: int, *, scans: int = 1) -> bytes:
@@ -38,6 +40,25 @@ READ = {
 def test_a_header_says_what_an_image_is(case: tuple[str, tuple[bytes, tuple[str, int, int]]]) -> None:
     data, (kind, width, height) = case[1]
     assert pictures.look("x", data) == pictures.Image(kind, width, height)
+
+
+@pytest.mark.parametrize("form", [{}, {"lossless": True}, {"quality": 10, "save_all": True}])
+def test_a_webp_is_read_where_the_engine_reads_it(form: dict[str, Any]) -> None:
+    out = io.BytesIO()
+    Image.new("RGB", (31, 17), (1, 2, 3)).save(out, "WEBP", **form)
+    assert pictures.look("x", out.getvalue(), frozenset({"webp"})) == pictures.Image("webp", 31, 17)
+    with pytest.raises(BadImage) as refused:
+        pictures.look("x", out.getvalue())
+    assert refused.value.facts["reason"] == "webp"
+
+
+@pytest.mark.parametrize(
+    "case", [(seers.webp_of(16_384, 16_384), "pixels"), (b"RIFF....WEBPVP8 " + bytes(30), "broken")]
+)
+def test_a_webp_that_lies_is_refused_everywhere(case: tuple[bytes, str]) -> None:
+    with pytest.raises(BadImage) as refused:
+        pictures.look("x", case[0], frozenset({"webp"}))
+    assert refused.value.facts["reason"] == case[1]
 
 
 def _interlaced() -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import openai
 import pytest
 
 from domicile import ears
@@ -227,3 +229,49 @@ async def test_pulled_from_the_hub_in_each_layout(hub: FakeHub, tiny: Path, soun
             texts.add(answer.json()["text"][:40])
             await at.http.post(f"/domicile/models/{model.name}/sleep")
     assert len(texts) == 1
+
+
+async def test_a_recording_in_a_chat_becomes_words(tiny: Path, sound: Path) -> None:
+    from openai import AsyncOpenAI
+
+    async with home(lang="en") as at:
+        recording = {"data": base64.b64encode(sound.read_bytes()).decode(), "format": "wav"}
+        plain = {"vad_filter": False, "fallback": False, "beam_size": 1, "language": "fr"}
+
+        def messages(**said: Any) -> Any:
+            part = {"type": "input_audio", "input_audio": {**recording, **said}}
+            return [{"role": "user", "content": [{"type": "text", "text": "Réponds :"}, part]}]
+
+        http: Any = at.http
+        client = AsyncOpenAI(base_url="http://house/v1", api_key="any", http_client=http, timeout=100, max_retries=0)
+        few: Any = {"model": "graine", "temperature": 0, "max_tokens": 8}
+        with pytest.raises(openai.BadRequestError) as nobody:
+            await client.chat.completions.create(messages=messages(), **few)
+        assert "engine add whisper" in str(nobody.value)
+        at.take(tiny)
+        words = (await at.hear(sound)).json()["text"]
+        assert words
+        answer = await client.chat.completions.with_raw_response.create(messages=messages(**plain), **few)
+        assert answer.headers["x-domicile-heard-by"] == "w"
+        written: Any = [{"role": "user", "content": [{"type": "text", "text": t} for t in ("Réponds :", words)]}]
+        alike: Any = await client.chat.completions.create(messages=written, **few)
+        assert answer.parse().choices[0].message.content == alike.choices[0].message.content
+        assert answer.parse().usage.prompt_tokens == alike.usage.prompt_tokens
+        async with at.house.session("w") as (_, awake):
+            before = await awake.counts()
+            await client.chat.completions.create(messages=messages(**plain), **few)  # known: not heard again
+            assert await awake.counts() == before
+        assert left(at) == []
+        for said, status in (
+            ({"data": base64.b64encode(b"no sound at all").decode()}, 415),
+            ({"data": "%%%"}, 400),
+            ({"data": None}, 400),
+            ({"beam_size": 99}, 400),
+            ({"language": "klingon"}, 400),
+            ({}, 415),  # a tone is no speech
+        ):
+            refused = await at.http.post(
+                "/v1/chat/completions", json={"messages": messages(**said), **few}, timeout=100
+            )
+            assert refused.status_code == status, (said, refused.text)
+        assert left(at) == []

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from domicile.config import load
 from domicile.types import Installed
 from domicile.web import build
 from domicile.web.guard import Rules
+from tests import nursery
 from tests.fakes import tensors
 from tests.fakes.environment import borrowed
 from tests.fakes.hub import FakeHub
@@ -271,11 +271,10 @@ async def test_hostile_folders_are_refused_and_the_house_goes_on(hostile: Path, 
 async def test_from_an_empty_folder_with_the_one_command(hub: FakeHub, graine: Path) -> None:
     """The whole way, with the real libraries from the real index."""
     hub.add("domicile/graine-hf", tensors.files(graine))
-    house = [sys.executable, "-m", "domicile"]
     environment = {**os.environ, "OMP_WAIT_POLICY": "passive", "DOMICILE_SELFTEST": "off", "PIP_NO_INPUT": "1"}
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*house, *words], capture_output=True, text=True, env=environment, timeout=1700)
+        return nursery.run(*words, env=environment, timeout=1700)
 
     assert run("pull", "domicile/graine-hf").returncode == 0
     asked = ("run", "domicile/graine-hf", "Comment lister mes modèles ?")

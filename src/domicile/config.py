@@ -51,6 +51,16 @@ def _strategy(value: object) -> str:
     return said
 
 
+def _build(value: object) -> str:
+    """Which build of llama.cpp wakes models."""
+    said = str(value).strip().lower()
+    if said not in LLAMA_BUILDS:
+        raise ValueError(value)
+    return said
+
+
+LLAMA_BUILDS = ("auto", "wheel", "native", "server")
+"""The fastest that was measured here; the wheel; the one compiled here; a `llama-server` of this machine's."""
 STRATEGIES = ("home", "home-then-away", "away")
 """Who answers: this machine alone; a target when this machine cannot; a target."""
 
@@ -176,6 +186,23 @@ def _web_address(value: object) -> str:
     return said
 
 
+TORCH_BUILDS = ("auto", "cpu", "cuda")
+
+
+def _index(value: object) -> str:
+    """An index of packages: an http(s) address as above, or a `file:` one; or nothing."""
+    said = str(value).strip()
+    return said if said.startswith("file:///") else _web_address(said)
+
+
+def _torch_build(value: object) -> str:
+    """`auto`: CUDA's where an NVIDIA card is; else `cpu` or `cuda` always."""
+    said = str(value).strip().lower()
+    if said not in TORCH_BUILDS:
+        raise ValueError(value)
+    return said
+
+
 def _hours_of_sound(value: object) -> float:
     """Hours, at least a minute and at most a day."""
     hours_said = float(str(value).strip())
@@ -253,6 +280,10 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("ollama_elsewhere", "DOMICILE_OLLAMA_ELSEWHERE", False, _flag),
     Setting("llama_cache", "LLAMA_CACHE", ""),
     Setting("wheels", "DOMICILE_WHEELS", "", _folder),
+    Setting("llama_server", "DOMICILE_LLAMA_SERVER", ""),
+    Setting("llama_build", "DOMICILE_LLAMA_BUILD", "auto", _build),
+    Setting("torch_index", "DOMICILE_TORCH_INDEX", "", _index),
+    Setting("torch_build", "DOMICILE_TORCH_BUILD", "auto", _torch_build),
     Setting("offline", "DOMICILE_OFFLINE", False, _flag),
     Setting("strategy", "DOMICILE_STRATEGY", "home", _strategy),
     Setting("first_token", "DOMICILE_FIRST_TOKEN", 60.0, seconds),
@@ -314,6 +345,10 @@ class Settings:
     ollama_elsewhere: bool
     llama_cache: str
     wheels: str
+    llama_server: str
+    llama_build: str
+    torch_index: str
+    torch_build: str
     offline: bool
     strategy: str
     first_token: float

@@ -75,6 +75,8 @@ def session_of(graph: Path, root: Path, threads: int) -> Any:
     wished.intra_op_num_threads, wished.inter_op_num_threads = threads, 1
     wished.log_severity_level = 3
     wished.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Weights beside the arena, which grows by powers of two: 2.1 GB for 1.3 GB of weights (bench/RESULTS.md).
+    wished.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
     try:
         return onnxruntime.InferenceSession(str(graph), wished, providers=["CPUExecutionProvider"])
     except Exception as trouble:  # its exceptions have no base of their own

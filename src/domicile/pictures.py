@@ -5,8 +5,9 @@ read here first: which kind of file it is (by its first bytes, whatever it is ca
 and for a PNG that its data is no more than those pixels. An image is data in the request: nobody fetches an address
 on the person's behalf (docs/why.md). Nothing is decoded here, and nothing of an image is kept.
 
-Formats: PNG (W3C, 11.2), JPEG (ITU-T T.81, B.2), GIF89a (18), BMP (BITMAPINFOHEADER). Others that the engine's decoder
-(stb_image) would try are refused: they are no pictures that people send.
+Formats: PNG (W3C, 11.2), JPEG (ITU-T T.81, B.2), GIF89a (18), BMP (BITMAPINFOHEADER), and WebP (RFC 9649) for the
+engines that decode with Pillow: llama.cpp's decoder (stb_image) does not know it. Others that stb_image would try are
+refused: they are no pictures that people send.
 """
 
 from __future__ import annotations
@@ -72,8 +73,9 @@ def images_of(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 raise BadField(field=field, problem=str(kind), reason="block")
 
 
-def check(body: bytes) -> int:
-    """How many images a chat holds, each within bounds. Takes a second for the largest: call it in a thread.
+def check(body: bytes, also: frozenset[str] = frozenset()) -> int:
+    """How many images a chat holds, each within bounds. Takes a second for the largest: call it in a thread. `also`
+    are kinds that this engine reads besides `kinds()`.
 
     Raises `BadImage`, or `BadField` for an image that is not in the request itself.
     """
@@ -82,7 +84,7 @@ def check(body: bytes) -> int:
         count += 1
         if count > MOST_IMAGES:
             raise BadImage(field=field, problem=str(count), reason="many", limit=MOST_IMAGES)
-        pixels += look(field, _decoded(field, url)).pixels
+        pixels += look(field, _decoded(field, url), also).pixels
         if pixels > MOST_PIXELS_IN_ALL:
             raise BadImage(
                 field=field, problem=str(pixels), reason="pixels_in_all", pixels=pixels, limit=MOST_PIXELS_IN_ALL
@@ -106,10 +108,10 @@ def _decoded(field: str, url: str) -> bytes:
         raise BadImage(field=field, problem=str(trouble)[:100], reason="base64") from trouble
 
 
-def look(field: str, data: bytes) -> Image:
-    """What an image is, by its header. Raises `BadImage` for one that no engine should be given."""
+def look(field: str, data: bytes, also: frozenset[str] = frozenset()) -> Image:
+    """What an image is, by its header. Raises `BadImage` for one that the engine should not be given."""
     image = _header(data)
-    if image is None:
+    if image is None or (image.kind == "webp" and "webp" not in also):
         raise BadImage(field=field, problem=data[:12].hex(), reason=_foreign(data))
     if not image.width or not image.height:
         raise BadImage(field=field, problem=f"{image.width} x {image.height}", reason="broken")
@@ -148,7 +150,23 @@ def _header(data: bytes) -> Image | None:
         return Image("gif", *struct.unpack("<HH", data[6:10]))
     if data.startswith(b"BM") and len(data) >= 26:
         return Image("bmp", *_bmp_size(data))
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP" and len(data) >= 30:
+        return Image("webp", *_webp_size(data))
     return None
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """The canvas: of the extended form, lossless, or lossy (RFC 9649, 2.5 to 2.7); 0 by 0 for another."""
+    kind, body = data[12:16], data[20:30]
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little")
+    if kind == b"VP8L" and body[0] == 0x2F:
+        packed = int.from_bytes(body[1:5], "little")
+        return 1 + (packed & 0x3FFF), 1 + (packed >> 14 & 0x3FFF)
+    if kind == b"VP8 " and body[3:6] == b"\x9d\x01\x2a":
+        width, height = struct.unpack("<HH", body[6:10])
+        return width & 0x3FFF, height & 0x3FFF
+    return 0, 0
 
 
 def _bmp_size(data: bytes) -> tuple[int, int]:
@@ -222,5 +240,5 @@ def _png_data(data: bytes) -> Iterator[bytes]:
 
 
 def kinds() -> Sequence[str]:
-    """The kinds of images that are read."""
+    """The kinds of images that every engine reads."""
     return ("png", "jpeg", "gif", "bmp")

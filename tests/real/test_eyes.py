@@ -193,3 +193,24 @@ def test_the_clients_of_openai_and_ollama_show_images(house: OpenHouse, vision: 
         message = {"role": "user", "content": "Which colour?", "images": [image]}
         said = of_ollama.chat("org/see-GGUF", [message], options={"temperature": 0, "num_predict": 4})
         assert said.message.content == "red"
+
+
+@pytest.mark.anyio
+async def test_why_a_webp_is_refused_of_a_gguf(tmp_path: Path) -> None:
+    """The engine's own answer to one, behind the house's back: its decoder (stb_image) does not know them."""
+    from domicile.app import open_house
+    from domicile.config import load
+    from domicile.types import Installed
+    from tests.fakes import seers
+
+    files = (eyes.seer(tmp_path / "see-Q8_0.gguf"), eyes.projector(tmp_path / "mmproj-see-F16.gguf"))
+    async with open_house(load(threads=1, selftest=False)) as house:
+        size = sum(file.stat().st_size for file in files)
+        house.library.add(Installed("see", files[0], "gguf", size, "file", files=files))
+        async with house.session("see") as (_, awake):
+            for form, status in (("PNG", 200), ("WEBP", 400)):
+                url = _url(seers.picture(form), form.lower())
+                async with awake.ask("/v1/chat/completions", json.dumps(_asked("see", url)).encode()) as reply:
+                    told = b"".join([piece async for piece in reply.body])
+                    assert reply.status == status, told
+        assert b"image" in told

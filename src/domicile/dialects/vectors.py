@@ -80,3 +80,11 @@ def cut(vector: Sequence[float], wanted: int | None) -> list[float]:
 def in_base64(vector: Sequence[float]) -> str:
     """32-bit floats, little end first."""
     return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode("ascii")
+
+
+def numbers(said: str | list[float]) -> list[float]:
+    """A vector as an engine gave it: in base64, or (one that does not know that) as numbers. Raises `ValueError`."""
+    if isinstance(said, list):
+        return said
+    body = base64.b64decode(said, validate=True)
+    return list(struct.unpack(f"<{len(body) // 4}f", body[: len(body) // 4 * 4]))

@@ -13,6 +13,7 @@ from domicile.child_life import UnfitError
 from domicile.encoding.folder import read
 from domicile.encoding.routes import Encoder
 from domicile.onnx_folder import session_of
+from domicile.thrift import give_back
 
 _GIVEN = ("input_ids", "attention_mask", "token_type_ids")
 _STATES = ("last_hidden_state", "token_embeddings", "hidden_states")
@@ -44,4 +45,5 @@ def routes(asked: dict[str, Any]) -> dict[str, Handler]:
         given = {name: made for name, made in zip(_GIVEN, (ids, mask, kinds), strict=True) if name in inputs}
         return session.run([wanted], given)[0].astype(np.float32)
 
+    give_back()
     return Encoder(asked, folder, run).routes(ranks=ranks)

@@ -7,6 +7,7 @@ words of llama.cpp's server, which the house knows. The model is a function of a
 from __future__ import annotations
 
 import asyncio
+import base64
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -48,9 +49,10 @@ class Encoder:
         }
 
     async def embeddings(self, data: dict[str, Any]) -> Response:
-        """A vector for each input."""
-        rows = [self._row(one) for one in _inputs(data.get("input"))]
-        vectors = await self._timed(rows, self._vectors)
+        """A vector for each input; in base64 where asked, which costs a tenth of writing numbers."""
+        rows = self._rows(_inputs(data.get("input")))
+        packed = data.get("encoding_format") == "base64"
+        vectors = await self._timed(rows, self._packed if packed else self._vectors)
         told = [{"object": "embedding", "index": n, "embedding": v} for n, v in enumerate(vectors)]
         return as_json({"object": "list", "model": self._name, "data": told, "usage": _usage(rows)})
 
@@ -83,10 +85,13 @@ class Encoder:
 
     # -- tokens --
 
-    def _row(self, one: str | list[int]) -> _Row:
-        if isinstance(one, list):
-            return self._bounded(one, [0] * len(one))
-        return self._bounded(*_both(self._tokenizer.encode(self._folder.prompt + one)))
+    def _rows(self, said: Sequence[str | list[int]]) -> list[_Row]:
+        written = [self._folder.prompt + one for one in said if isinstance(one, str)]
+        encoded = iter(self._tokenizer.encode_batch(written))
+        return [
+            self._bounded(one, [0] * len(one)) if isinstance(one, list) else self._bounded(*_both(next(encoded)))
+            for one in said
+        ]
 
     def _bounded(self, ids: list[int], kinds: list[int]) -> _Row:
         most, room = self._tokenizer.get_vocab_size(), self._folder.most_tokens
@@ -128,15 +133,22 @@ class Encoder:
                 found[number] = made
         return found
 
+    def _packed(self, made: Any, mask: Any) -> list[Any]:
+        return [base64.b64encode(row.tobytes()).decode("ascii") for row in self._whole(made, mask)]
+
     def _vectors(self, made: Any, mask: Any) -> list[Any]:
+        vectors: list[Any] = self._whole(made, mask).tolist()
+        return vectors
+
+    def _whole(self, made: Any, mask: Any) -> Any:
+        """Vectors at length one: texts x width, float32, little end first."""
         import numpy as np
 
         if made.ndim == 3:
             made = np.concatenate([pooled(kind, made, mask) for kind in self._folder.poolings], axis=1)
             for step in self._dense:
                 made = step(made)
-        vectors: list[Any] = normalised(made.astype(np.float32)).tolist()
-        return vectors
+        return np.ascontiguousarray(normalised(made.astype(np.float32)), "<f4")
 
     def _scores(self, made: Any, mask: Any) -> list[Any]:
         if made.ndim != 2:

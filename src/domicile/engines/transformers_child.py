@@ -21,6 +21,7 @@ from domicile.textgen.loading import Loaded
 from domicile.textgen.loading import load as load_model
 from domicile.textgen.rows import Row
 from domicile.textgen.voice import Voice, text_of
+from domicile.thrift import give_back
 
 _MOST_PIXELS = 50_000_000
 _MOST_PICTURES = 16
@@ -32,15 +33,17 @@ def main() -> None:
 
 def load(asked: dict[str, Any]) -> dict[str, Handler]:
     """The model, and the routes that answer for it."""
-    import torch
-
-    torch.set_num_threads(asked["threads"])
     private = Path(asked["folder"])
-    try:
+    try:  # a refusal need not wait for the seconds that the library takes
         folder = sanitised([Path(file) for file in asked["files"]], private / "model")
     except UnsafeError as trouble:
         raise UnfitError(str(trouble)) from trouble
-    return Torch(load_model(folder, private / "offload"), asked).routes()
+    import torch
+
+    torch.set_num_threads(asked["threads"])
+    loaded = load_model(folder, private / "offload")
+    give_back()
+    return Torch(loaded, asked).routes()
 
 
 class Torch(Voice):
@@ -55,7 +58,8 @@ class Torch(Voice):
         self._loaded = loaded
         self._template: str | None = asked.get("template")
         self._batch = Batch(loaded.model, slots, context, together=loaded.together)
-        self.ends, self.encodes = loaded.ends, loaded.encodes
+        self.ends = frozenset(token for token in loaded.ends if token < self.vocabulary())
+        self.encodes = loaded.encodes
 
     def encode(self, text: str) -> list[int]:
         """See `Voice`."""

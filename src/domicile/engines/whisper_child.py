@@ -20,6 +20,7 @@ from domicile.hearing.folder import prepared
 from domicile.hearing.languages import code_of
 from domicile.hearing.listen import Progress, Wish, listen
 from domicile.hearing.sound import LeftError, UnheardError
+from domicile.thrift import give_back
 
 _END = object()
 
@@ -46,6 +47,7 @@ def load(asked: dict[str, Any]) -> dict[str, Handler]:
     bands = model.model.n_mels
     if model.feature_extractor.mel_filters.shape[0] != bands:
         model.feature_extractor = FeatureExtractor(feature_size=bands)
+    give_back()
     ears = _Ears(model, float(asked.get("seconds") or 6 * 3600))
 
     async def transcriptions(data: dict[str, Any]) -> Response:
@@ -152,6 +154,7 @@ class _Ears:
                 if not stop.is_set():
                     for segment in self._segments(path, wish, said, stop):
                         put(segment)
+                give_back()
                 put(_END)
             except BaseException as trouble:  # noqa: BLE001 - handed over to whoever waits
                 put(trouble)

@@ -37,7 +37,7 @@ class Extra:
     note: Mapping[str, Any]
     """What was noted of the installation; empty where there is none."""
     gpu: bool
-    """Whether the libraries for an NVIDIA card come with it here."""
+    """Whether the libraries for an NVIDIA card come with it here: there is one, or the person wants them."""
 
     def public(self) -> dict[str, Any]:
         return {
@@ -70,6 +70,9 @@ class Extras:
         self._egress = egress
         self._locks = locks
         self.folder = settings.engines
+        self.torch_index = settings.torch_index
+        """An index for torch beside pip's own."""
+        self.torch_build = settings.torch_build
 
     def list(self) -> Sequence[Extra]:
         """Every extra, by name."""
@@ -94,7 +97,8 @@ class Extras:
             state = "installed" if note.get("lock") == lock.digest else "old"
             if not note or not interpreter(place).is_file():
                 state = "broken"
-        return Extra(lock.name, lock, state, note, has_nvidia())
+        gpu = has_nvidia() if self.torch_build == "auto" else self.torch_build == "cuda"
+        return Extra(lock.name, lock, state, note, gpu)
 
     async def add(self, name: str, progress: Progress, job: str | None = None) -> dict[str, Any]:
         """Install an extra, or bring it up to its lock. What stands there stays until the new one has passed its self
@@ -108,7 +112,8 @@ class Extras:
             raise Offline(host="pip", purpose="engine", reason="engine", name=extra.name)
         progress.step("engine_prepare")
         await progress.reserve(extra.lock.disk_bytes + extra.lock.download_bytes, place=self.folder)
-        install = Install(extra, self._settings, self._egress, progress, self.log_of(extra.name))
+        log = self.log_of(extra.name)
+        install = Install(extra, self._settings, self._egress, progress, log, self.torch_index)
         note = await install.run()
         return {"name": extra.name, "state": "installed", **note}
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from domicile.child_life import UnfitError
+from domicile.textgen.eyes import processor_of
 
 _NATIVE_BF16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 _SAFE: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
@@ -43,7 +44,7 @@ def load(folder: Path, offload: Path) -> Loaded:
     try:
         config = transformers.AutoConfig.from_pretrained(folder, **_SAFE)
         model = _model(transformers, torch, config, folder, offload)
-        processor = _processor(transformers, folder) if _sees(config) else None
+        processor = processor_of(transformers, folder, _SAFE) if _sees(config) else None
         tokenizer = getattr(processor, "tokenizer", None) or transformers.AutoTokenizer.from_pretrained(folder, **_SAFE)
     except ImportError as trouble:  # torch and transformers are here: it is the model that wants something else
         raise UnfitError(f"it needs what this engine does not have: {_line(trouble)}") from trouble
@@ -71,13 +72,6 @@ def _model(transformers: Any, torch: Any, config: Any, folder: Path, offload: Pa
         where = {"device_map": "auto", "offload_folder": str(offload)}  # what the card does not hold: memory, then disk
     dtype = getattr(torch, dtype_for(_stored(config), cpu_features(), _card(torch)))
     return kind.from_pretrained(folder, config=config, dtype=dtype, use_safetensors=True, **_SAFE, **where)
-
-
-def _processor(transformers: Any, folder: Path) -> Any:
-    try:
-        return transformers.AutoProcessor.from_pretrained(folder, **_SAFE)
-    except (ValueError, OSError, ImportError):  # described for words alone
-        return None
 
 
 def _sees(config: Any) -> bool:

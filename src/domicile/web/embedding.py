@@ -9,7 +9,7 @@ from typing import Any
 
 from domicile.answering import Ask, whole
 from domicile.app import House
-from domicile.dialects.vectors import check_width, cut
+from domicile.dialects.vectors import check_width, cut, numbers
 from domicile.errors import ContextTooLong, EngineDied, NotSupported
 from domicile.types import Installed
 from domicile.web.capabilities import capabilities
@@ -68,7 +68,7 @@ async def _embed(
     can = await capabilities(house, model)
     if "embedding" not in can:
         raise NotSupported(what=model.name, reason="embeddings_of_ranker" if "rerank" in can else "embeddings")
-    body = json.dumps({"model": model.name, "input": list(texts), "encoding_format": "float"}).encode()
+    body = json.dumps({"model": model.name, "input": list(texts), "encoding_format": "base64"}).encode()
     async with house.answer(Ask(model.name, "/v1/embeddings", body, keep_alive_s)) as answer:
         said = await whole(answer.reply.body, _ANSWER_BYTES)
         try:
@@ -76,8 +76,9 @@ async def _embed(
             if answer.reply.status != 200:
                 raise EngineDied(name=answer.model, reason="garbled", how=str(found["error"]["message"])[:300])
             rows = sorted(found["data"], key=lambda row: row["index"])
-            check_width(wanted, min(len(row["embedding"]) for row in rows))
-            told = [cut(row["embedding"], wanted) for row in rows]
+            vectors = [numbers(row["embedding"]) for row in rows]
+            check_width(wanted, min(map(len, vectors)))
+            told = [cut(vector, wanted) for vector in vectors]
             tokens = int(found.get("usage", {}).get("prompt_tokens", 0))
         except (ValueError, KeyError, TypeError) as trouble:
             raise EngineDied(name=answer.model, reason="garbled", how=str(trouble)[:200]) from trouble

@@ -25,7 +25,12 @@ from domicile.web.trouble import house_of
 
 
 async def chat_completions(request: Request) -> Any:
-    """Answer a conversation, streamed or not."""
+    """Answer a conversation, streamed or not.
+
+    Images come as `data:` in `image_url`, to models that see. A recording (`input_audio`) is heard by the speech model
+    that lives here and given to this model as words; `X-Domicile-Heard-By` says so. Ours in that part: `language`,
+    `prompt`, `vad_filter`, `fallback`, `beam_size`.
+    """
     body, data = await asking.json_object(request)
     name = asking.text_of(data, "model") or ""
     streams = asking.flag_of(data, "stream")

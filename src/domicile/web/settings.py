@@ -25,8 +25,8 @@ async def settings(request: Request) -> Response:
 async def change(request: Request) -> Response:
     """Write settings to `config.toml`: `{"keep_alive": "10m", "context": 16384, "webhook": null}`; null is the default.
 
-    One that the environment gives is refused. `offline` and `strategy` hold at once, the others from the next opening:
-    `waits` says so of each.
+    One that the environment gives is refused. `offline`, `strategy`, `torch_index` and `torch_build` hold at once, the
+    others from the next opening: `waits` says so of each.
     """
     _, data = await asking.json_object(request)
     house = house_of(request)
@@ -35,6 +35,10 @@ async def change(request: Request) -> Response:
         house.egress.turn(offline=coming["offline"])
     if "strategy" in coming:
         house.away.default = coming["strategy"]
+    if "torch_index" in coming:
+        house.extras.torch_index = coming["torch_index"]
+    if "torch_build" in coming:
+        house.extras.torch_build = coming["torch_build"]
     return JSONResponse(_shown(request))
 
 
@@ -56,4 +60,6 @@ def _live(house: House, name: str) -> dict[str, Any]:
         return {"value": house.egress.offline, "waits": False}
     if name == "strategy":
         return {"value": house.away.default, "waits": False}
+    if name in {"torch_index", "torch_build"}:
+        return {"value": getattr(house.extras, name), "waits": False}
     return {}

@@ -8,9 +8,9 @@ import { toast } from "../../lib/toast.js";
 
 const GROUPS = {
   door: ["host", "port", "api_key", "session_idle", "session_life", "allowed_hosts", "allowed_origins", "body_limit", "lang"],
-  answers: ["context", "context_overflow", "keep_alive", "wake_timeout", "slots", "threads", "engine_memory", "models_memory", "queue", "queue_wait", "answer_limit", "selftest"],
+  answers: ["context", "context_overflow", "keep_alive", "wake_timeout", "slots", "threads", "engine_memory", "models_memory", "llama_build", "queue", "queue_wait", "answer_limit", "selftest"],
   network: ["offline", "strategy", "first_token", "hub", "hub_token", "ollama_registry", "connect_timeout", "read_timeout", "downloads", "download_limit", "download_hours", "webhook", "notices"],
-  folders: ["download_roots", "model_folders", "watch", "hf_home", "hf_cache", "ollama_models", "ollama_host", "ollama_elsewhere", "llama_cache", "wheels", "conversation_cache", "attachments"],
+  folders: ["download_roots", "model_folders", "watch", "hf_home", "hf_cache", "ollama_models", "ollama_host", "ollama_elsewhere", "llama_cache", "wheels", "torch_index", "torch_build", "llama_server", "conversation_cache", "attachments"],
 };
 
 export function House() {
