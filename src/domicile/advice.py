@@ -46,6 +46,8 @@ from domicile.types import (
 )
 
 _HEADERS_KEPT = 256
+_BADGES_KEPT = 2048
+"""Small ones: a list of many models is read once, not at every request."""
 _AT_ONCE = 6
 _NOTABLE_BYTES = 1 << 20
 _QUIET = 0.25
@@ -161,6 +163,7 @@ class Adviser:
         self._detecting = asyncio.Lock()
         self._vocabularies: dict[str, tuple[int, int, int]] = {}
         self._headers: dict[str, Known] = {}
+        self._badges: dict[str, Facts] = {}
 
     # -- the machine --
 
@@ -227,10 +230,14 @@ class Adviser:
             if ref.kind == "house":
                 raise
         else:
-            known = await self._of_files(model.name, _weights(model))
-            return replace(known, eyes=await self.eyes(model, known.facts))
+            return await self.of(model)
         repository = await self._sources.of(ref).describe(ref)
         return await self._of_variant(repository, choose(repository, ref), badge=badge)
+
+    async def of(self, model: Installed) -> Known:
+        """The facts of a model of the library, which is here."""
+        known = await self._of_files(model.name, _weights(model))
+        return replace(known, eyes=await self.eyes(model, known.facts))
 
     async def eyes(self, model: Installed, facts: Facts) -> Eyes | None:
         """A model's projector, if it has one that suits it: of its own repository, or as wide as it is."""
@@ -269,12 +276,15 @@ class Adviser:
         """What the first 64 KB of a model of the library say: enough for a list, and quick."""
         path = model.path
         state = path.stat()
-        key = f"badge|{path}:{state.st_size}:{state.st_mtime_ns}"
-        if key not in self._headers:
-            sources = {path.name: formats.LocalBytes(path)}
-            facts = await formats.read(sources, badge=True, vocabularies=self._vocabularies)
-            self._keep(key, Known(model.name, facts.quantisation, facts, 0, 0, sources))
-        return self._headers[key].facts
+        key = f"{path}:{state.st_size}:{state.st_mtime_ns}"
+        if key not in self._badges:
+            facts = await formats.read(
+                {path.name: formats.LocalBytes(path)}, badge=True, vocabularies=self._vocabularies
+            )
+            while len(self._badges) >= _BADGES_KEPT:
+                del self._badges[next(iter(self._badges))]
+            self._badges[key] = facts
+        return self._badges[key]
 
     async def _of_variant(self, repository: Repository, variant: Variant, *, badge: bool = False) -> Known:
         key = f"{repository.id}@{repository.commit}:{variant.label}{'?' if badge else ''}"

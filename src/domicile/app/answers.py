@@ -16,6 +16,7 @@ from domicile.errors import BadName, DomicileError, EngineDied, ModelNotFound, S
 from domicile.types import Installed, Job, ModelRef, Terms, Ticket
 
 if TYPE_CHECKING:
+    from domicile.advice import Known
     from domicile.answering import Answer, Ask
     from domicile.context import Fitted
     from domicile.engines import Awake
@@ -127,13 +128,13 @@ class Answers(Rooms):
             here = (await self.adviser.known(model.name)).eyes
             raise pictures.refuse(model.name, here is not None and here.sees)
 
-    async def sees(self, model: Installed) -> bool:
+    async def sees(self, model: Installed, known: Known | None = None) -> bool:
         """May this model be shown images? It has a projector, and nobody has switched it off; or its folder describes
-        what shows them to it (its processor)."""
+        what shows them to it (its processor). `known`: its facts, where they are at hand."""
         if model.format == "safetensors":
             described = any(p.name in _PROCESSORS for p in model.files)
-            return described and (await self.adviser.known(model.name)).facts.task == "image-text-to-text"
-        eyes = (await self.adviser.known(model.name)).eyes
+            return described and (known or await self.adviser.of(model)).facts.task == "image-text-to-text"
+        eyes = (known or await self.adviser.of(model)).eyes
         return eyes is not None and eyes.sees and self.waker.own(model.name).get("projector", True)
 
     async def _is_here(self, name: str) -> str:

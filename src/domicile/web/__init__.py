@@ -173,6 +173,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/domicile/version", api.version),
     Route("GET", "/domicile/openapi.json", openapi),
     Route("GET", "/domicile/choices", choices.choices),
+    Route("GET", "/domicile/capabilities", choices.capable, query=("name",)),
     Route("GET", "/domicile/events", choices.events, gives="text/event-stream"),
     Route("GET", "/domicile/models", api.models),
     Route("POST", "/domicile/models", api.add_model, "path", status=201),

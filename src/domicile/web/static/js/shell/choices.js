@@ -10,15 +10,34 @@ import { away, comingOf, lightOf, pull, refresh } from "./house.js";
 
 /** @typedef {import("./house.js").Job} Job */
 
+const CAPABILITIES = ["tools", "thinking", "embedding", "vision"];
+/** As many names as one request asks for. */
+const AT_ONCE = 100;
+
 /** @type {Map<string, Promise<string[]>>} */
 const known = new Map();
-const CAPABILITIES = ["tools", "thinking", "embedding", "vision"];
+/** @type {Map<string, (found: string[]) => void>} Those that are asked for together, once the rows are drawn. */
+let wanted = new Map();
 
-/** What a model can do, from its header: asked once, when it is shown. @param {string} name */
-const capabilitiesOf = (name) => {
-  if (!known.has(name)) known.set(name, get(`/domicile/models/${inPath(name)}`).then((m) => m.capabilities ?? [], () => []));
+/** What a model can do, from its header: asked when it is shown, with the others that are. @param {string} name */
+function capabilitiesOf(name) {
+  if (!known.has(name)) {
+    if (!wanted.size) setTimeout(gather);
+    known.set(name, new Promise((resolve) => wanted.set(name, resolve)));
+  }
   return /** @type {Promise<string[]>} */ (known.get(name));
-};
+}
+
+async function gather() {
+  const asked = [...wanted];
+  wanted = new Map();
+  for (let at = 0; at < asked.length; at += AT_ONCE) {
+    const some = asked.slice(at, at + AT_ONCE);
+    const names = new URLSearchParams(some.map(([name]) => ["name", name]));
+    const { capabilities } = await get(`/domicile/capabilities?${names}`).catch(() => ({ capabilities: {} }));
+    for (const [name, tell] of some) tell(capabilities[name] ?? []);
+  }
+}
 
 /** @param {{name: string}} props */
 function Capabilities({ name }) {

@@ -15,6 +15,8 @@ import { Coming, CustomChoice, Installed, StandardChoice, Target } from "./choic
 
 /** How many of the recommended ones are shown before anything is searched. */
 const FEW = 5;
+/** How many of those that live here are drawn at once; who has more of them searches, or opens the room of models. */
+const MANY = 60;
 
 export function Selector() {
   const [isOpen, setOpen] = useState(false);
@@ -102,7 +104,8 @@ function Panel({ close }) {
       ${!all && html`<p class="loading" role="status"><span class="spinner" aria-hidden="true"></span>${say("page.shell.loading")}</p>`}
       ${nothing && html`<p class="empty">${say("page.selector.nothing", { asked })}</p>`}
       <${Group} title=${say("page.selector.installed")} show=${installed.length + coming.length > 0}>
-        ${installed.map((m) => html`<${Installed} key=${m.name} model=${m} pick=${() => pick(() => activate(m.name))} />`)}
+        ${installed.slice(0, MANY).map((m) => html`<${Installed} key=${m.name} model=${m} pick=${() => pick(() => activate(m.name))} />`)}
+        ${installed.length > MANY && html`<li class="choice-more small muted"><a href="/models?tab=installed">${say("page.selector.more", { n: installed.length - MANY })}</a></li>`}
         ${coming.map((j) => html`<${Coming} key=${j.id} job=${j} />`)}
       <//>
       <${Group} title=${say("page.selector.custom")} show=${custom.length > 0}>
