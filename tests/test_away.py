@@ -128,7 +128,9 @@ def test_the_list_names_errors_and_every_trouble_of_an_engine_was_thought_about(
     codes = {ill.code for ill, _ in ILL}
     assert set(room.FALLBACK_ON) <= codes
     stays = {e().code for e in errors.EngineTrouble.__subclasses__()} - codes
-    assert stays == {"bad_model_file", "install_failed", "nobody_answers", "not_supported"}
+    assert stays == {
+        "bad_model_file", "build_failed", "engine_unfit", "install_failed", "nobody_answers", "not_supported"
+    }  # fmt: skip
 
 
 async def test_answers_from_elsewhere_are_counted_under_who_gave_them(

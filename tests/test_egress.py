@@ -312,6 +312,8 @@ ALLOWED = {
     "wire.py: httpx2.AsyncClient": "asks our own house, in this process or where it is open",
     "door.py: create_connection": "to a child of ours, on loopback where there are no Unix sockets",
     "web/serve.py: socket.socket": "listens",
+    "hardware/serving.py: socket.socket": "to a child of the child that measures, on a Unix socket",
+    "hardware/serving.py: http.client": "the same",
 }
 
 

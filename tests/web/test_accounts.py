@@ -71,7 +71,7 @@ def test_the_first_visit_then_a_user_of_the_house(network_house: Open, visit: Vi
     assert other.get_by_role("tab").count() == 2
     other.goto(url + "/settings")
     other.get_by_role("button", name="Sign out", exact=True).wait_for()
-    assert other.get_by_role("tab").all_inner_texts() == ["You", "Keys"]
+    assert other.get_by_role("tab").all_inner_texts() == ["You", "Your tools", "Keys"]
     look(other, "settings-user-en-phone-dark")
     other.get_by_role("button", name="Sign out", exact=True).click()
     other.get_by_role("heading", name="Sign in").wait_for()
