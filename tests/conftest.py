@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from domicile.app import House, open_house
 from domicile.config import Settings, load
 from domicile.web import build
 from domicile.web.guard import Rules
+from tests import nursery
 from tests.fakes.hub import FakeHub, running
 from tests.fakes.inside import InProcess
 from tests.fakes.parrot import Parrot
@@ -85,7 +84,7 @@ def visiting() -> Visiting:
 class OpenHouse:
     """`domicile serve` in a process of its own."""
 
-    process: subprocess.Popen[str]
+    process: nursery.Process
     url: str
 
     def children(self) -> list[int]:
@@ -96,30 +95,13 @@ class OpenHouse:
 @pytest.fixture
 def open_house_process() -> Iterator[Callable[..., OpenHouse]]:
     """Open a real house: `open_house_process("--host", ...)`. Closed at the end of the test if it still is open."""
-    opened: list[subprocess.Popen[str]] = []
+    with ExitStack() as opened:
 
-    def start(*arguments: str, **environment: str) -> OpenHouse:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "domicile", "serve", "--json", "--port", "0", *arguments],
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **environment},
-        )
-        opened.append(process)
-        assert process.stdout is not None
-        told = ""
-        while not told.rstrip().endswith("}"):
-            line = process.stdout.readline()
-            assert line, "the house did not open"
-            told += line
-        return OpenHouse(process, json.loads(told)["url"])
+        def start(*arguments: str, **environment: str) -> OpenHouse:
+            process, said = opened.enter_context(nursery.serving(*arguments, env={**os.environ, **environment}))
+            return OpenHouse(process, said["url"])
 
-    yield start
-    for process in opened:
-        process.terminate()
-        process.wait(10)
-        assert process.stdout is not None
-        process.stdout.close()
+        yield start
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -407,3 +408,27 @@ async def test_the_key_of_the_house_is_the_owners() -> None:
         made = await away.http.post("/domicile/accounts", json=USER, headers=key)
         assert made.json()["role"] == "admin"  # the first one is
         assert time.time() - made.json()["made_at"] < 60
+
+
+async def test_what_is_open_ends_with_the_session_that_asked_for_it() -> None:
+    async with _away() as away:
+        await away.first()
+        zoe = await away.user()
+        heard: list[str] = []
+        listening = asyncio.Event()
+
+        async def listen() -> None:
+            async with zoe.stream("GET", "/domicile/events", headers=PAGE) as events:
+                async for line in events.aiter_lines():
+                    heard.append(line)
+                    listening.set()
+
+        open_stream = asyncio.create_task(listen())
+        await asyncio.wait_for(listening.wait(), 20)
+        cookie = {"Cookie": f"{SESSION_COOKIE}={zoe.cookies[SESSION_COOKIE]}"}
+        assert (await zoe.post("/domicile/account/sign-out", headers=PAGE)).json() == {"signed_out": True}
+        begun = time.monotonic()
+        await asyncio.wait_for(open_stream, 20)  # it ends by itself, and whole
+        assert time.monotonic() - begun < 10
+        assert "event: awake" in heard
+        assert (await away.visitor().get("/domicile/events", headers={**PAGE, **cookie})).status_code == 401

@@ -6,8 +6,6 @@ import asyncio
 import json
 import os
 import stat
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,6 +35,7 @@ from domicile.targets import Targets, reach_of
 from tests.conftest import Visit, Visiting
 from tests.fakes.hub import FakeHub
 from tests.fakes.target import FakeTarget, running
+from tests.nursery import run
 
 pytestmark = pytest.mark.anyio
 CHAT = "/v1/chat/completions"
@@ -605,13 +604,9 @@ def test_on_the_command_line_a_model_that_is_not_here_yet_is_pulled_while_anothe
 ) -> None:
     sample.write(tmp_path / "a.gguf", "Q8_0", sample.Shape(1))
     hub.add("org/repo", {"a-Q8_0.gguf": (tmp_path / "a.gguf").read_bytes()})
-    run = [sys.executable, "-m", "domicile"]
     for words in (("target", "add", "nas", elsewhere.url), ("target", "consent", "nas", "--yes")):
-        assert subprocess.run([*run, *words], capture_output=True).returncode == 0
-    said = subprocess.run(
-        [*run, "run", "--strategy", "home-then-away", "org/repo:Q8_0", "Hi"],
-        capture_output=True, text=True, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+        assert run(*words).returncode == 0
+    said = run("run", "--strategy", "home-then-away", "org/repo:Q8_0", "Hi")
     assert said.stdout == "from elsewhere \n", said.stderr
     assert "org/repo:Q8_0 is being downloaded" in said.stderr
     assert "(nas answers, not this machine)" in said.stderr

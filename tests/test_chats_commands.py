@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import nursery
+
 pytestmark = pytest.mark.slow
 
 
 def domicile(*words: str, given: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "domicile", *words], input=given, capture_output=True, text=True, timeout=100
-    )
+    return nursery.run(*words, given=given)
 
 
 def said(*words: str) -> Any:

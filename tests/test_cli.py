@@ -24,6 +24,7 @@ from domicile import doorplate, i18n
 from domicile.cli import build
 from domicile.config import load
 from domicile.grammar import COMMANDS
+from tests import nursery
 from tests.conftest import OpenHouse
 from tests.fakes.hub import TOKEN, FakeHub, served
 from tests.real.test_house import Opening
@@ -34,15 +35,7 @@ pytestmark = pytest.mark.slow
 
 def domicile(*words: str, said: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
     """Type a command."""
-    told = subprocess.run(
-        [sys.executable, "-m", "domicile", *words],
-        input=said,
-        stdin=subprocess.DEVNULL if said is None else None,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**os.environ, **environment},
-    )
+    told = nursery.run(*words, given=said, env={**os.environ, **environment})
     told.stdout, told.stderr = (_plain(text) for text in (told.stdout, told.stderr))
     return told
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from domicile.errors import BadField, MissingField
 from tests.conftest import Visiting
 from tests.fakes.hub import FakeHub, served
 from tests.fakes.registry import ranged
+from tests.nursery import run
 
 FORM = {"id": "mine", "name": "Mon modèle", "url": "https://example.org/m/x.gguf", "size": "~1.5 GB", "kind": "gguf"}
 CONFIG = {
@@ -299,7 +299,7 @@ def test_every_library_of_the_table_is_in_the_list_of_web_llm() -> None:
 
 def test_the_command_line_defines_gives_out_and_takes_in(tmp_path: Path) -> None:
     def domicile(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-m", "domicile", *words], capture_output=True, text=True, check=False)
+        return run(*words)
 
     form = ["--name", "Mine", "--url", FORM["url"], "--kind", "gguf", "--unchecked"]
     assert domicile("custom", "add", "mine", *form).returncode == 0

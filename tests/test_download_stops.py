@@ -23,6 +23,7 @@ from starlette.responses import Response, StreamingResponse
 
 from domicile.download import Patience, Wanted, fetch, needed, partials
 from domicile.errors import NoRoom
+from tests import nursery
 from tests.fakes import faulty
 from tests.fakes.hub import FakeHub
 
@@ -203,13 +204,8 @@ def test_a_pull_that_is_told_to_stop_leaves_within_five_seconds_and_can_be_gone_
     hub.add("org/repo", {"m-Q8_0.gguf": CONTENT})
     home = Path(os.environ["DOMICILE_HOME"])
     hub.refuse = lambda request: _slowly(request, 9 * 2**20)
-    command = [sys.executable, "-m", "domicile", "pull", "org/repo/m-Q8_0.gguf", "--json"]
-    # Who runs tests in the background hands down a Ctrl-C that is ignored.
-    begin = (
-        "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\nfrom domicile.cli import main\nmain()"
-    )
-    heard = [sys.executable, "-c", begin, *command[3:]]
-    process = subprocess.Popen(heard, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    command = ("pull", "org/repo/m-Q8_0.gguf", "--json")
+    process = nursery.start(*command, stderr=True)
     until = time.monotonic() + 30
     while sum(p.kept_bytes for p in partials(home)) < 8 * 2**20 and time.monotonic() < until:
         time.sleep(0.05)
@@ -221,7 +217,7 @@ def test_a_pull_that_is_told_to_stop_leaves_within_five_seconds_and_can_be_gone_
     (partial,) = partials(home)
     assert not partial.target.exists()
     hub.refuse, hub.served_bytes = None, 0
-    done = subprocess.run(command, capture_output=True, check=True)
+    done = nursery.run(*command)
     assert json.loads(done.stdout)["status"] == "done"
     assert hub.served_bytes == len(CONTENT) - partial.kept_bytes
     assert list(home.rglob("m-Q8_0.gguf*")) == [partial.target]

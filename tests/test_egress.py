@@ -26,9 +26,11 @@ from domicile.egress import Egress, about
 from domicile.errors import DomicileError, Offline
 from domicile.ledger import Exchange
 from domicile.threaded import threaded
+from tests import nursery
 from tests.conftest import OpenHouse, Visiting
 from tests.fakes.hub import FakeHub
 from tests.fakes.target import FakeTarget, running
+from tests.nursery import run
 
 pytestmark = pytest.mark.anyio
 PACKAGE = Path(door.__file__).parent
@@ -252,12 +254,7 @@ def test_offline_on_the_command_line(hub: FakeHub) -> None:
     hub.add("org/repo", {"a-Q8_0.gguf": b"GGUF"})
 
     def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "domicile", *words],
-            capture_output=True,
-            text=True,
-            env={**os.environ, **environment},
-        )
+        return nursery.run(*words, env={**os.environ, **environment})
 
     refused = run("--offline", "pull", "org/repo")
     by_setting = run("pull", "org/repo", DOMICILE_OFFLINE="1")
@@ -472,26 +469,21 @@ def test_an_open_house_tells_the_same_to_every_terminal(
     open_house_process: Any, hub: FakeHub, world: FakeTarget
 ) -> None:
     house: OpenHouse = open_house_process()
-    run = [sys.executable, "-m", "domicile"]
-    assert subprocess.run([*run, "search", "qwen"], capture_output=True).returncode == 0
-    shut = subprocess.run([*run, "--offline", "search", "other"], capture_output=True, text=True)
+    assert run("search", "qwen").returncode == 0
+    shut = run("--offline", "search", "other")
     assert shut.returncode == 5
     assert len(hub.seen) == 1
     with httpx2.Client(base_url=house.url) as client:
         assert [e["purpose"] for e in client.get("/domicile/egress").json()["exchanges"]] == ["search"]
     words = [("target", "add", "nas", world.url, "--map", "graine=mistral"), ("target",), ("target", "consent", "nas")]
-    added, listed, unconfirmed = (
-        subprocess.run([*run, *w], capture_output=True, text=True, stdin=subprocess.DEVNULL) for w in words
-    )
+    added, listed, unconfirmed = (run(*w) for w in words)
     assert "Nothing has been sent there" in added.stdout
     assert "nas" in listed.stdout
     assert unconfirmed.returncode == 2
     assert world.connections == 0
     for more in (("consent", "nas", "--yes"), ("test", "nas")):
-        assert subprocess.run([*run, "target", *more], capture_output=True).returncode == 0
-    said = subprocess.run(
-        [*run, "run", "--strategy", "away", "graine", "Hi"], capture_output=True, text=True, stdin=subprocess.DEVNULL
-    )
+        assert run("target", *more).returncode == 0
+    said = run("run", "--strategy", "away", "graine", "Hi")
     assert said.stdout == "from elsewhere \n"
     assert "nas answers, not this machine" in said.stderr
-    assert subprocess.run([*run, "target", "rm", "nas"], capture_output=True).returncode == 0
+    assert run("target", "rm", "nas").returncode == 0

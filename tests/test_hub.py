@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -144,6 +145,7 @@ async def test_the_token_goes_to_the_hub_and_not_to_its_cdn(
 async def _dripping() -> object:
     while True:
         yield b" " * (1 << 20)
+        await asyncio.sleep(0)  # or its server would never hear that nobody listens any more, and go on for ever
 
 
 @pytest.mark.anyio

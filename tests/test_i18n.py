@@ -120,7 +120,7 @@ def test_no_word_is_written_twice() -> None:
 def test_every_placeholder_has_a_form_we_know() -> None:
     for key, text in i18n.words("en").items():
         for _, name, spec, conversion in string.Formatter().parse(text):
-            assert name is None or (name.isidentifier() and spec in {"", "bytes", "number", "duration"}), key
+            assert name is None or (name.isidentifier() and spec in {"", "bytes", "number", "duration", "date"}), key
             assert conversion is None
 
 

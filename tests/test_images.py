@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import struct
-import sys
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -28,6 +27,7 @@ from tests.fakes import painters
 from tests.fakes.environment import borrowed
 from tests.fakes.hub import FakeHub
 from tests.fakes.inside import InProcess
+from tests.nursery import run
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.timeout(300)]
 QUICK = {"prompt": "un chat gris", "steps": 2, "seed": 7, "size": "64x64"}
@@ -320,16 +320,25 @@ async def test_the_command_saves_what_it_drew_and_never_over_another_file(tiny: 
         at.take(tiny)
         folder = at.house.settings.home
     (tmp_path / "phare.png").write_bytes(b"mine")
-    said = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "domicile", "image", "un", "phare", "--steps", "2", "--seed", "7", "--size", "64x64"),
-        *("-o", "phare.png", "--lang", "fr"),
-        cwd=tmp_path,
-        env={**os.environ, "DOMICILE_HOME": str(folder), "DOMICILE_THREADS": "1"},
-        stdout=asyncio.subprocess.PIPE,
+    words = (
+        "image",
+        "un",
+        "phare",
+        "--steps",
+        "2",
+        "--seed",
+        "7",
+        "--size",
+        "64x64",
+        "-o",
+        "phare.png",
+        "--lang",
+        "fr",
     )
-    out, _ = await said.communicate()
+    env = {**os.environ, "DOMICILE_HOME": str(folder), "DOMICILE_THREADS": "1"}
+    said = await asyncio.to_thread(lambda: run(*words, cwd=tmp_path, env=env))
     assert said.returncode == 0
-    assert out.decode().strip() == "phare-2.png (graine 7)"
+    assert said.stdout.strip() == "phare-2.png (graine 7)"
     assert (tmp_path / "phare.png").read_bytes() == b"mine"
     assert texts_of((tmp_path / "phare-2.png").read_bytes())["parameters"].startswith("un phare\nSteps: 2,")
 

@@ -21,8 +21,8 @@ HEAVY = (
     "domicile.stores", "domicile.threaded", "domicile.updates", "domicile.waking", "domicile.web.openai",
     "domicile.web.openapi", "domicile.web.serve",
 )  # fmt: skip
-AT_MOST = 60
-"""Modules of ours that `domicile list` may need (51 when this was written; everything is about 200)."""
+AT_MOST = 65
+"""Modules of ours that `domicile list` may need (62 when this was written; everything is about 300)."""
 
 
 def imported(*words: str) -> set[str]:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -22,6 +21,7 @@ from domicile.app import open_house
 from domicile.config import load
 from domicile.jobs.notices import Notices, desktop_command, has_desktop, is_allowed
 from domicile.types import Job
+from tests import nursery
 from tests.conftest import OpenHouse, RedisServer, Visiting
 from tests.fakes.hub import FakeHub
 from tests.fakes.slow import Halfway
@@ -40,16 +40,9 @@ def halfway(hub: FakeHub) -> Iterator[Halfway]:
     slow.open.set()
 
 
-def start(*words: str, **environment: str) -> subprocess.Popen[str]:
+def start(*words: str, **environment: str) -> nursery.Process:
     """Type a command, and do not wait."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "domicile", *words],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **environment},
-    )
+    return nursery.start(*words, stderr=True, env={**os.environ, **environment})
 
 
 def jobs() -> list[dict[str, Any]]:
@@ -289,7 +282,7 @@ async def test_a_disk_without_room_is_refused_before_the_first_byte(
     visiting: Visiting, hub: FakeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.add("org/some-GGUF", {"some-Q8_0.gguf": CONTENT})
-    monkeypatch.setattr("domicile.app.free_bytes", lambda _: len(CONTENT))
+    monkeypatch.setattr("domicile.app.rooms.free_bytes", lambda _: len(CONTENT))
     async with visiting() as visit:
         job = await visit.house.pull(NAME)
         failed = await visit.house.jobs.wait(job.id)

@@ -97,6 +97,7 @@ async def test_it_knows_no_secret_no_network_and_nothing_else_of_ours(
     assert world["net"] != "connected"
     assert set(world["ours"]) == {
         "domicile.engines",
+        "domicile.bond",
         "domicile.child_http",
         "domicile.child_life",
         "domicile.seal",

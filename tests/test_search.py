@@ -125,7 +125,7 @@ def _combinations() -> list[dict[str, Any]]:
 async def test_every_combination_of_filters_gives_what_brute_force_gives(
     hub: FakeHub, client: httpx2.AsyncClient
 ) -> None:
-    fill(hub, 300)
+    fill(hub, 150)
     orders: dict[Sort, Callable[[Repo], float]] = {
         "downloads": lambda r: r.downloads,
         "likes": lambda r: r.likes,

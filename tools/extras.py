@@ -17,7 +17,7 @@ from domicile.config import load
 from domicile.db import Database
 from domicile.egress import Egress
 from domicile.extras import Extras
-from domicile.extras.lock import CUDA, LOCKS, TORCH, read
+from domicile.extras.lock import CUDA, LOCKS, TOOL_LOCKS, TORCH, read
 from domicile.jobs import Progress
 
 TORCH_PIN = "torch==2.13.0"
@@ -57,15 +57,23 @@ EXTRAS: dict[str, tuple[list[str], str, str]] = {
     ),
 }
 """What is asked for, what a person knows it by, and the check that it works."""
+TOOLS: dict[str, tuple[list[str], str, str]] = {
+    "llama-build": (
+        ["cmake", "ninja", "scikit-build-core"],
+        "cmake ninja",
+        "import cmake, ninja, scikit_build_core; print('cmake', cmake.__version__, 'ninja', ninja.__version__)",
+    ),
+}
+"""What an engine is compiled with (`locks/tools`), in the same form."""
 
 
 def lock(name: str) -> None:
-    asked, about, check = EXTRAS[name]
+    asked, about, check = (EXTRAS | TOOLS)[name]
     blocks = _compiled(asked)
     torch = [block for block in blocks if block.startswith("torch==")]
     cuda = [block for block in blocks if _FOR_CUDA.match(block)]
     rest = [b for b in blocks if b not in torch and b not in cuda and not _NOT_NEEDED.match(b)]
-    path = LOCKS / f"{name}.txt"
+    path = _path(name)
     old = dict(re.findall(r"^# extra\.(\w+): (.*)$", path.read_text("utf-8"), re.MULTILINE)) if path.exists() else {}
     costs = {key: old.get(key, "0") for key in ("download_bytes", "disk_bytes", "seconds")}
     header = {"about": about, "torch": "yes" if torch else "no", "check": check, **costs}
@@ -74,6 +82,10 @@ def lock(name: str) -> None:
         more = "".join(f" \\\n    --hash=sha256:{digest}" for digest in CPU_BUILDS)
         _write(LOCKS / TORCH, [torch[0] + more])
         _write(LOCKS / CUDA, cuda)
+
+
+def _path(name: str) -> Path:
+    return (TOOL_LOCKS if name in TOOLS else LOCKS) / f"{name}.txt"
 
 
 def _compiled(asked: list[str]) -> list[str]:
@@ -90,12 +102,12 @@ def _write(path: Path, blocks: list[str], header: dict[str, str] | None = None) 
 
 
 async def measure(name: str) -> None:
-    path = LOCKS / f"{name}.txt"
+    path = _path(name)
     with tempfile.TemporaryDirectory(prefix="domicile-extra-") as home:
         settings = load({"DOMICILE_HOME": home})
         database = Database(settings.database)
         egress = Egress(database)
-        note = await Extras(settings, egress).add(name, Progress(lambda **_: None))
+        note = await Extras(settings, egress, path.parent).add(name, Progress(lambda **_: None))
         log = (settings.logs / f"engine-{name}.log").read_text("utf-8")
         await egress.aclose()
         database.close()
@@ -117,8 +129,8 @@ def main() -> None:
     parser.add_argument("act", choices=["lock", "measure"])
     parser.add_argument("names", nargs="*")
     options = parser.parse_args()
-    LOCKS.mkdir(exist_ok=True)
-    for name in options.names or EXTRAS:
+    TOOL_LOCKS.mkdir(parents=True, exist_ok=True)
+    for name in options.names or EXTRAS | TOOLS:
         if options.act == "lock":
             lock(name)
         else:

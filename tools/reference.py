@@ -222,6 +222,7 @@ _KINDS: Mapping[Callable[[object], Any], str] = {
     config.byte_count: "size",
     config._flag: "flag",
     config._strategy: "choice",
+    config._build: "choice",
     config._torch_build: "choice",
     config.rate: "rate",
     config.hours: "hours",

@@ -26,10 +26,13 @@ from domicile.errors import CardNotFound, DomicileError, ModelFileMissing, Model
 from domicile.formats.gguf import for_size
 from domicile.hardware import calibrate
 from domicile.library import Library
+from domicile.llama_builds import Build
+from domicile.llama_choice import Chooser
 from domicile.sources import Sources, choose, elsewhere
 from domicile.sources.choice import projector_for
 from domicile.tuning import Draft, Tuning, Usual, tune
 from domicile.types import (
+    Calibration,
     Facts,
     FitReport,
     Hardware,
@@ -43,6 +46,8 @@ from domicile.types import (
 )
 
 _HEADERS_KEPT = 256
+_BADGES_KEPT = 2048
+"""Small ones: a list of many models is read once, not at every request."""
 _AT_ONCE = 6
 _NOTABLE_BYTES = 1 << 20
 _QUIET = 0.25
@@ -151,10 +156,14 @@ class Adviser:
         self._database = database
         self._library = library
         self._sources = sources
+        self.chooser = Chooser(settings)
+        self._chosen: Mapping[str, str] = {}
+        """The build of llama.cpp for each family of weights, as `computed_by` writes it; empty for the wheel."""
         self._machine: Hardware | None = None
         self._detecting = asyncio.Lock()
         self._vocabularies: dict[str, tuple[int, int, int]] = {}
         self._headers: dict[str, Known] = {}
+        self._badges: dict[str, Facts] = {}
 
     # -- the machine --
 
@@ -166,21 +175,34 @@ class Adviser:
                 found = self._machine
             else:
                 found = await asyncio.to_thread(hardware.refresh, self._machine, self._settings.models)
-            if measure or again:
-                quiet = (_busy() or 0.0) < _QUIET
-                outcome = await calibrate.calibrate(self._settings.home, found, again=again, quieter=quiet)
-                trouble = (outcome.trouble,) if outcome.trouble else ()
-                found = replace(found, calibration=outcome.calibration, unknown=found.unknown + trouble)
-            else:
-                found = replace(found, calibration=calibrate.kept(self._settings.home, found))
+            found = await self._calibrated(found, measure=measure, again=again)
         return gpus.completed(found)
+
+    async def _calibrated(self, found: Hardware, *, measure: bool, again: bool) -> Hardware:
+        """With what was measured of the builds of llama.cpp that wake models here."""
+        builds = {family: chosen.build for family, chosen in (await self.chooser.of_families(found)).items()}
+        self._chosen = {family: computed_by("", build).removeprefix(" by ") for family, build in builds.items()}
+        home, troubles = self._settings.home, []
+        calibrations: dict[str | None, Calibration | None] = {}
+        quiet = (_busy() or 0.0) < _QUIET
+        for build in builds.values():
+            identity = build.identity if build else None
+            if identity in calibrations:
+                continue
+            calibrations[identity] = calibrate.kept(home, found, build=build)
+            if measure or again:
+                outcome = await calibrate.calibrate(home, found, again=again, quieter=quiet, build=build)
+                calibrations[identity] = outcome.calibration
+                troubles += [outcome.trouble] if outcome.trouble else []
+        of = {family: calibrations[build.identity if build else None] for family, build in builds.items()}
+        return replace(found, calibration=calibrate.composed(of), unknown=(*found.unknown, *troubles))
 
     async def doubts(self) -> bool:
         """Could a better calibration be had now: the one there is was disturbed, and the machine is quiet?"""
         found = self._machine
         if found is None or (_busy() or 0.0) >= _QUIET:
             return False
-        return calibrate.doubtful(await asyncio.to_thread(calibrate.kept, self._settings.home, found))
+        return calibrate.doubtful((await self._calibrated(found, measure=False, again=False)).calibration)
 
     async def machine_for_engine(self) -> Hardware:
         """The same as the engine can use it: without the graphics that it does not list."""
@@ -208,10 +230,14 @@ class Adviser:
             if ref.kind == "house":
                 raise
         else:
-            known = await self._of_files(model.name, _weights(model))
-            return replace(known, eyes=await self.eyes(model, known.facts))
+            return await self.of(model)
         repository = await self._sources.of(ref).describe(ref)
         return await self._of_variant(repository, choose(repository, ref), badge=badge)
+
+    async def of(self, model: Installed) -> Known:
+        """The facts of a model of the library, which is here."""
+        known = await self._of_files(model.name, _weights(model))
+        return replace(known, eyes=await self.eyes(model, known.facts))
 
     async def eyes(self, model: Installed, facts: Facts) -> Eyes | None:
         """A model's projector, if it has one that suits it: of its own repository, or as wide as it is."""
@@ -250,12 +276,15 @@ class Adviser:
         """What the first 64 KB of a model of the library say: enough for a list, and quick."""
         path = model.path
         state = path.stat()
-        key = f"badge|{path}:{state.st_size}:{state.st_mtime_ns}"
-        if key not in self._headers:
-            sources = {path.name: formats.LocalBytes(path)}
-            facts = await formats.read(sources, badge=True, vocabularies=self._vocabularies)
-            self._keep(key, Known(model.name, facts.quantisation, facts, 0, 0, sources))
-        return self._headers[key].facts
+        key = f"{path}:{state.st_size}:{state.st_mtime_ns}"
+        if key not in self._badges:
+            facts = await formats.read(
+                {path.name: formats.LocalBytes(path)}, badge=True, vocabularies=self._vocabularies
+            )
+            while len(self._badges) >= _BADGES_KEPT:
+                del self._badges[next(iter(self._badges))]
+            self._badges[key] = facts
+        return self._badges[key]
 
     async def _of_variant(self, repository: Repository, variant: Variant, *, badge: bool = False) -> Known:
         key = f"{repository.id}@{repository.commit}:{variant.label}{'?' if badge else ''}"
@@ -501,10 +530,19 @@ class Adviser:
             "SELECT * FROM runs WHERE tokens_per_second IS NOT NULL AND touched_bytes IS NOT NULL"
             " ORDER BY at DESC LIMIT 50"
         )
-        return tuple(
-            speed.Measured(r["touched_bytes"], r["layers"], r["tokens_per_second"], r["family"], r["device"])
-            for r in rows
-        )
+        found = []
+        for r in rows:
+            device, _, build = str(r["device"]).partition(" by ")
+            if device != "cpu" or build == self._chosen.get(r["family"], ""):
+                found.append(
+                    speed.Measured(r["touched_bytes"], r["layers"], r["tokens_per_second"], r["family"], device)
+                )
+        return tuple(found)
+
+
+def computed_by(device: str, build: Build | None) -> str:
+    """A device as runs are kept under it: with the build that computed, where that is not the wheel."""
+    return device if build is None or build.kind == "wheel" else f"{device} by {build.identity}"
 
 
 class _Remembered:

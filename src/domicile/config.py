@@ -51,6 +51,16 @@ def _strategy(value: object) -> str:
     return said
 
 
+def _build(value: object) -> str:
+    """Which build of llama.cpp wakes models."""
+    said = str(value).strip().lower()
+    if said not in LLAMA_BUILDS:
+        raise ValueError(value)
+    return said
+
+
+LLAMA_BUILDS = ("auto", "wheel", "native", "server")
+"""The fastest that was measured here; the wheel; the one compiled here; a `llama-server` of this machine's."""
 STRATEGIES = ("home", "home-then-away", "away")
 """Who answers: this machine alone; a target when this machine cannot; a target."""
 
@@ -270,6 +280,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("ollama_elsewhere", "DOMICILE_OLLAMA_ELSEWHERE", False, _flag),
     Setting("llama_cache", "LLAMA_CACHE", ""),
     Setting("wheels", "DOMICILE_WHEELS", "", _folder),
+    Setting("llama_server", "DOMICILE_LLAMA_SERVER", ""),
+    Setting("llama_build", "DOMICILE_LLAMA_BUILD", "auto", _build),
     Setting("torch_index", "DOMICILE_TORCH_INDEX", "", _index),
     Setting("torch_build", "DOMICILE_TORCH_BUILD", "auto", _torch_build),
     Setting("offline", "DOMICILE_OFFLINE", False, _flag),
@@ -333,6 +345,8 @@ class Settings:
     ollama_elsewhere: bool
     llama_cache: str
     wheels: str
+    llama_server: str
+    llama_build: str
     torch_index: str
     torch_build: str
     offline: bool

@@ -84,7 +84,7 @@ class Conversations:
             return None  # the engine keeps no state where images may be in it
         chosen = asdict(plan)
         depends = {key: chosen[key] for key in ("n_ctx", "n_parallel", "type_k", "type_v", "flash_attention")}
-        build = engines.build(kind)
+        build = engines.build(kind, launch)
 
         def work() -> Path:
             return self.store.open(

@@ -67,6 +67,8 @@ An error knows its code, its HTTP status, the exit status of the command line an
     │   └── HomeNotWritable       500
     ├── EngineTrouble             500
     │   ├── EngineMissing         501
+    │   ├── EngineUnfit           501  a llama-server that is not there, is none, or does not know what is asked
+    │   ├── BuildFailed           502
     │   ├── InstallFailed         502  an extra could not be installed (reason)
     │   ├── NotSupported          501  a route of another's dialect that is not answered here
     │   ├── BadModelFile          422
@@ -341,7 +343,29 @@ class SourceTrouble(DomicileError):
     exit_code = 5
 
 
-class HubUnreachable(SourceTrouble): ...
+class HubUnreachable(SourceTrouble):
+    @classmethod
+    def because(cls, host: str, trouble: Exception) -> HubUnreachable:
+        """Of what a client of HTTP raised: the cause is said in words, where it is one that people meet."""
+        problem = str(trouble) or type(trouble).__name__
+        cause: BaseException | None = trouble
+        while cause is not None:
+            for kind in type(cause).__mro__:
+                if kind.__name__ in _UNREACHED:
+                    return cls(host=host, problem=problem, reason=_UNREACHED[kind.__name__])
+            several = cause.exceptions if isinstance(cause, BaseExceptionGroup) else ()
+            cause = several[0] if several else cause.__cause__ or cause.__context__
+        return cls(host=host, problem=problem)
+
+
+_UNREACHED = {
+    "gaierror": "name",
+    "SSLError": "certificate",
+    "ConnectionRefusedError": "refused",
+    "TimeoutError": "slow",
+    "TimeoutException": "slow",
+}
+"""Why, by the name of what was raised: importing the modules of all of them would cost every command a while."""
 
 
 class HubAnswer(SourceTrouble): ...
@@ -426,6 +450,16 @@ class EngineTrouble(DomicileError):
 
 class EngineMissing(EngineTrouble):
     status = 501
+
+
+class EngineUnfit(EngineTrouble):
+    """A `llama-server` that cannot be used as asked: not there, something else, or too old for a flag."""
+
+    status = 501
+
+
+class BuildFailed(EngineTrouble):
+    status = 502
 
 
 class InstallFailed(EngineTrouble):

@@ -73,7 +73,7 @@ def argument(name: str, **settings: Any) -> Callable[[str], click.Parameter]:
 
 def option(*names: str, words: str | None = None, **settings: Any) -> Callable[[str], click.Parameter]:
     """`words`: the key of its help (`opt.<words>`), where its name means something else in another command."""
-    key = words or max((n for n in names if n.startswith("--")), key=len).lstrip("-")
+    key = words or max((n for n in names if n.startswith("--")), key=len).lstrip("-").partition("/")[0]
     return lambda lang: click.Option(list(names), help=i18n.say(lang, f"opt.{key}"), **settings)
 
 

@@ -60,7 +60,7 @@ def plural(lang: str, n: object) -> str:
 
 
 class _Shown:
-    """A fact that knows how to show itself: `{x}`, `{x:bytes}`, `{x:number}`, `{x:duration}`."""
+    """A fact that knows how to show itself: `{x}`, `{x:bytes}`, `{x:number}`, `{x:duration}`, `{x:date}`."""
 
     def __init__(self, value: object, lang: str) -> None:
         self.value, self.lang = value, lang
@@ -76,6 +76,8 @@ class _Shown:
                 return number(self.lang, int(value)) if value.is_integer() else decimal(self.lang, value, 1)
             case "duration":
                 return duration(self.lang, float(str(self.value)))
+            case "date":
+                return date(self.lang, float(str(self.value)))
         if isinstance(self.value, float):  # 1138.0 is 1138; a French decimal has a comma
             text = f"{self.value:.10g}"
             return text.replace(".", ",") if self.lang == "fr" else text

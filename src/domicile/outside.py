@@ -236,7 +236,7 @@ async def read(
                         break
                 return Said(answer.status_code, answer.headers, bytes(body[:limit]), answer.url)
     except TimeoutError as trouble:
-        raise HubUnreachable(host=host_of(url), problem=f"> {seconds:.0f} s") from trouble
+        raise HubUnreachable(host=host_of(url), problem=f"> {seconds:.0f} s", reason="slow") from trouble
 
 
 @asynccontextmanager
@@ -261,7 +261,7 @@ async def opened(
                 asked.pop("Authorization", None)
             at = onward
     except (httpx2.HTTPError, httpx2.InvalidURL) as trouble:
-        raise HubUnreachable(host=host_of(url), problem=str(trouble) or type(trouble).__name__) from trouble
+        raise HubUnreachable.because(host_of(url), trouble) from trouble
     raise HubAnswer(host=at.host, problem=f"> {REDIRECTS}", reason="redirects")
 
 

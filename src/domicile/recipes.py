@@ -30,6 +30,10 @@ class Recipes:
         """What a model adds, as it was made here or as Ollama keeps it; None for one that is as its files are."""
         return self.made(name) or self._adopted(name)
 
+    def of_model(self, model: Installed) -> Recipe | None:
+        """The same of a model that is at hand: a list of many looks for none of them again."""
+        return self.made(model.name) or adopted(model)
+
     def _adopted(self, name: str) -> Recipe | None:
         try:
             model = self._library.get(name)

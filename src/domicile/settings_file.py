@@ -24,17 +24,20 @@ LIVE = frozenset({"offline", "strategy", "torch_index", "torch_build"})
 """Those that hold from the moment they are changed; the others, from the next opening."""
 _GIVEN = frozenset({"host", "port", "offline"})
 """Those that the command line may give."""
+BY_HAND = frozenset({"llama_server"})
+"""Those that name a program which is then run: whoever may use the page may not choose one."""
 _KINDS: dict[str, str] = {
     "_flag": "flag", "_count": "number", "_port": "number", "seconds": "duration", "byte_count": "bytes",
     "rate": "rate", "hours": "hours", "_names": "list", "_folders": "list", "_folder": "folder",
     "_web_address": "address", "_index": "address", "_strategy": "choice", "_torch_build": "choice",
-    "_overflow": "choice", "_notices": "choice",
+    "_overflow": "choice", "_notices": "choice", "_build": "choice",
 }  # fmt: skip
 _OPTIONS = {
     "strategy": config.STRATEGIES,
     "torch_build": config.TORCH_BUILDS,
     "context_overflow": ("refuse", "trim"),
     "notices": ("auto", "on", "off"),
+    "llama_build": config.LLAMA_BUILDS,
     "lang": ("", "en", "fr"),
 }
 
@@ -58,7 +61,9 @@ class Seen:
     live: bool
 
     def public(self) -> dict[str, Any]:
-        return {slot: getattr(self, slot) for slot in self.__slots__} | {"editable": self.where in {"file", "default"}}
+        return {slot: getattr(self, slot) for slot in self.__slots__} | {
+            "editable": self.where in {"file", "default"} and self.name not in BY_HAND
+        }
 
 
 def seen(now: Settings, environ: Mapping[str, str] = os.environ) -> list[Seen]:
@@ -101,6 +106,8 @@ def change(home: Path, wanted: Mapping[str, Any], environ: Mapping[str, str] = o
         if name not in known:
             raise BadField(field=name[:60], problem=str(said)[:60], reason="no_setting")
         setting = known[name]
+        if name in BY_HAND:
+            raise SetElsewhere(field=name, env=setting.env, reason="by_hand")
         if environ.get(setting.env):
             raise SetElsewhere(field=name, env=setting.env)
         if said is None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from domicile import memory
-from domicile.config import byte_count, seconds
+from domicile.config import LLAMA_BUILDS, byte_count, seconds
 from domicile.errors import BadField
 
 
@@ -79,6 +79,7 @@ TUNABLE: Mapping[str, tuple[Callable[[object], Any], str | tuple[int, int]]] = {
     "cache": (byte_count, "0, 512MiB"),
     "speculation": (_one_of("off", "ngram", "draft"), "off, ngram, draft"),
     "draft": (_name, "org/repo:Q4_K_M"),
+    "build": (_one_of(*LLAMA_BUILDS), ", ".join(LLAMA_BUILDS)),
     "keep_alive": (_duration, "0, 10m, -1"),
 }
 """What can be set for one model (`domicile set`): how it is read, and what may be written (words, or a range)."""

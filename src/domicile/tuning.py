@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from domicile import fit as fitting
 from domicile import memory
+from domicile.llama_builds import Build
 from domicile.tunable import TUNABLE
 from domicile.types import Death, Facts, FitReport, Hardware, Plan, Reason, Speculation, Terms
 
@@ -74,6 +75,8 @@ class Tuning:
     """Settings are safer than usual, and why."""
     draft: Draft | None
     keep_alive_s: float | None
+    build: Build | None = None
+    """Of llama.cpp; None where that is not the engine, or for its wheel."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,8 @@ class _Run:
     report: FitReport
     facts: Facts
     plan: Plan
+    launch: str
+    """What decides its memory, in a word."""
     device: str
     peak_bytes: int = 0
 
@@ -94,7 +96,19 @@ class Waker:
             machine = _with_room(machine, room)
         derived, own = self._derived(model.name), self.own(model.name)
         tuning, facts = await self._adviser().tune(model, machine, {**derived, **own}, terms)
+        if model.format == "gguf":
+            tuning = await self._built(tuning, facts, machine, own.get("build"))
         return _told(tuning, derived.keys() - own.keys()), facts, machine
+
+    async def _built(self, tuning: Tuning, facts: Facts, machine: Hardware, own: str | None) -> Tuning:
+        """With the build of llama.cpp that holds the model."""
+        from domicile.speed import family
+        from domicile.tuning import Choice
+
+        chosen = await self._adviser().chooser.choose(family(facts.quantisation), machine, own)
+        value = chosen.build.kind if chosen.build else None
+        choices = {**tuning.choices, "build": Choice(value, chosen.by, chosen.why)}
+        return replace(tuning, build=chosen.build, choices=choices)
 
     # -- waking --
 
@@ -109,6 +123,8 @@ class Waker:
 
     async def prepare(self, model: Installed, terms: Terms, room: Bytes) -> Prepared:
         """How to wake a model in this room, and what it takes. Raises what is wrong with its file."""
+        from domicile.advice import computed_by
+
         tuning, facts, machine = await self.tuning(model, terms, room)
         if hears(model):  # one file at a time has all threads
             tuning = replace(tuning, plan=replace(tuning.plan, n_parallel=1))
@@ -117,8 +133,10 @@ class Waker:
         elif model.format in {"safetensors", "onnx"}:
             tuning = _for_torch(tuning)
         need = self._need(model, tuning, machine)
-        device = _device(tuning.report, machine)
-        self._runs[model.name] = _Run(tuning.report, facts, tuning.plan, device)
+        device = computed_by(_device(tuning.report, machine), tuning.build)
+        self._runs[model.name] = _Run(
+            tuning.report, facts, tuning.plan, computed_by(tuning.plan.label, tuning.build), device
+        )
         ceiling = int(room.ram * 0.9) if tuning.plan.gpu_layers else _ceiling(need, tuning.plan)
         launch = Launch(
             model=model,
@@ -127,6 +145,7 @@ class Waker:
             memory_bytes=self._settings.engine_memory or ceiling,
             deadline_s=self._settings.wake_timeout,
             log=self._log_of(model.name),
+            build=tuning.build,
             compute=self._settings.speech_compute if hears(model) else "",
             sound_s=self._settings.speech_hours * 3600 if hears(model) else 0.0,
         )
@@ -139,13 +158,17 @@ class Waker:
             return Bytes(model.size_bytes * 6 // 5 + (256 << 20) + drafted)
         cards = tuple(0 if gpu.unified else used for gpu, used in zip(machine.gpus, report.device_bytes, strict=False))
         ram = report.total_bytes - sum(cards)
-        return Bytes(max(ram, self._taken_before(model.name, tuning.plan)) + drafted, cards)
+        return Bytes(max(ram, self._taken_before(model.name, tuning)) + drafted, cards)
 
-    def _taken_before(self, name: str, plan: Plan) -> int:
+    def _taken_before(self, name: str, tuning: Tuning) -> int:
         """The most the same launch took, of its last five runs; 0 when it never ran so. The prompt cache, which
         grows beside it, is not in it."""
+        from domicile.advice import computed_by
+
         rows = self._database.read(
-            "SELECT actual_bytes FROM runs WHERE model = ? AND launch = ? ORDER BY at DESC LIMIT 5", name, plan.label
+            "SELECT actual_bytes FROM runs WHERE model = ? AND launch = ? ORDER BY at DESC LIMIT 5",
+            name,
+            computed_by(tuning.plan.label, tuning.build),
         )
         return max((int(r["actual_bytes"]) for r in rows), default=0)
 
@@ -161,7 +184,7 @@ class Waker:
         if actual is not None and actual > run.peak_bytes * _NOTABLE:
             run.peak_bytes = actual
             self._adviser().remember(
-                model, run.facts, run.report, actual, awake.tokens_per_second(), run.plan.label, run.device
+                model, run.facts, run.report, actual, awake.tokens_per_second(), run.launch, run.device
             )
 
 

@@ -2,7 +2,7 @@
 
 Knows how to start a program with a deadline, no inherited secret, and a private door (a Unix socket in a folder of its
 own and a random key), and how to read from its exit and its log why it is gone. Knows no model, no engine, and no
-dialect. The program at the other end is `child_life`.
+dialect. How the program at the other end is born is `bond`.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ from domicile.errors import BadModelFile, DomicileError, EngineDied, OutOfMemory
 LOG_LIMIT = 1 << 20
 MARK = "--- wake ---"
 _STOP_S = 2.0
+_HEALTH_S = 0.02
 _CRASHES = frozenset(
     number for name in ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL") if (number := getattr(signal, name, None))
 )
-_NO_MEMORY = ("cannot allocate memory", "can't allocate memory", "bad_alloc", "memoryerror", "out of memory")
+NO_MEMORY = ("cannot allocate memory", "can't allocate memory", "bad_alloc", "memoryerror", "out of memory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,14 @@ class Task:
     """The error when the program lacks a library, given which."""
     environment: Mapping[str, str]
     """On top of what every child gets."""
+    no_memory: tuple[str, ...] = NO_MEMORY
+    """What its log says when memory ran out, in lower case."""
+    complaint: Callable[[str], str | None] = lambda _: None
+    """The line of its log that says what is wrong with the file; None where there is none."""
+    health: str | None = None
+    """A path that answers 200 once the model is loaded; None for a program that is `ready` then."""
+    ends_with_stdin: bool = True
+    """Whether closing its stdin ends it; else it is told to end (SIGTERM)."""
 
 
 @asynccontextmanager
@@ -121,6 +130,8 @@ class Ward:
                     raise self._why_failed(said)
                 self.sealed = said.get("sealed")
                 self._door = Door(said["ready"], self._key)
+                if self._task.health is not None:
+                    await self._until_healthy(self._task.health)
         except TimeoutError as trouble:
             raise WakeTimeout(name=self._task.name, seconds=self._task.deadline_s) from trouble
 
@@ -137,6 +148,17 @@ class Ward:
         with contextlib.suppress(ConnectionError):  # it is gone already: its exit says why
             self._process.stdin.write(json.dumps(asked).encode() + b"\n")
             await self._process.stdin.drain()
+
+    async def _until_healthy(self, path: str) -> None:
+        assert self._door is not None
+        while True:
+            with contextlib.suppress(DoorClosed):
+                async with self._door.ask("GET", path) as answer:
+                    if answer.status == 200:
+                        return
+            if self.gone.is_set():
+                raise await self.why_gone(loading=True)
+            await asyncio.sleep(_HEALTH_S)
 
     def resident_bytes(self) -> int | None:
         """Its resident memory now; None where it cannot be read."""
@@ -176,7 +198,8 @@ class Ward:
         status = self._process.returncode
         if self._stopping:
             return EngineDied(name=name, reason="stopped")
-        if any(mark in self.tail().lower() for mark in _NO_MEMORY):
+        tail = self.tail()
+        if self._no_memory_in(tail):
             return OutOfMemory(name=name, limit=self._task.memory_bytes)
         if status == -signal.SIGKILL and (child.memory_kills() or 0) > (self._kills or 0):
             return OutOfMemory(name=name, limit=self._task.memory_bytes, reason="killed")
@@ -185,16 +208,21 @@ class Ward:
             if loading and -status in _CRASHES:
                 return BadModelFile(name=name, reason="crash", problem=how)
             return EngineDied(name=name, reason="killed" if how in {"SIGKILL", "SIGTERM"} else "signal", how=how)
+        if loading and (problem := self._task.complaint(tail)):
+            return BadModelFile(name=name, reason="load", problem=problem)
         return EngineDied(name=name, reason="ended", how=str(status))
 
     def _why_failed(self, said: Mapping[str, str]) -> DomicileError:
         """The child said that it could not load."""
-        problem = said.get("problem", "?")
+        name, problem, tail = self._task.name, said.get("problem", "?"), self.tail()
         if said.get("failed") == "missing":
             return self._task.missing(problem)
-        if said.get("failed") == "memory":
-            return OutOfMemory(name=self._task.name, limit=self._task.memory_bytes)
-        return BadModelFile(name=self._task.name, reason="load", problem=problem)
+        if said.get("failed") == "memory" or self._no_memory_in(tail):
+            return OutOfMemory(name=name, limit=self._task.memory_bytes)
+        return BadModelFile(name=name, reason="load", problem=self._task.complaint(tail) or problem)
+
+    def _no_memory_in(self, tail: str) -> bool:
+        return any(mark in tail.lower() for mark in self._task.no_memory)
 
     def tail(self, limit: int = 16384) -> str:
         """The end of the log, of this waking alone."""
@@ -204,10 +232,13 @@ class Ward:
             return log.read().decode("utf-8", "replace").rpartition(MARK)[2]
 
     async def stop(self) -> None:
-        """Close the child's stdin, which ends it; kill it when it does not end."""
+        """Close the child's stdin, which ends it, or tell it to end; kill it when it does not."""
         self._stopping = True
         assert self._process.stdin is not None
         self._process.stdin.close()
+        if not self._task.ends_with_stdin:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.terminate()
         try:
             async with asyncio.timeout(_STOP_S):
                 await self.gone.wait()

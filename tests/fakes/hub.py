@@ -352,3 +352,4 @@ def served(app: Starlette) -> Iterator[str]:
         thread.join(2)
         server.force_exit = True  # an answer that never ends is still under way
         thread.join(10)
+        assert not thread.is_alive(), "an answer goes on for ever, and takes a core from all tests that follow"

@@ -8,8 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ import openai
 import pytest
 
 from domicile.library import EMBEDDED_FILE
+from tests import nursery
 from tests.fakes.hub import FakeHub, running
 from tests.fakes.models import THINKING_TEMPLATE, able, adapter, caller, encoder
 
@@ -53,18 +52,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     files.append(able(folder / "thinker.gguf", THINKING_TEMPLATE))
     with running(hub):
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("DOMICILE_", "HF_"))}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "domicile", "serve", "--json", "--port", "0"],
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**kept, "DOMICILE_HOME": str(folder / "home"), "HF_ENDPOINT": hub.url, "DOMICILE_LANG": "en"},
-        )
-        try:
-            assert process.stdout is not None
-            told = ""
-            while not told.rstrip().endswith("}"):
-                told += process.stdout.readline()
-            url = json.loads(told)["url"]
+        env = {**kept, "DOMICILE_HOME": str(folder / "home"), "HF_ENDPOINT": hub.url, "DOMICILE_LANG": "en"}
+        with nursery.serving(env=env) as (_, said):
+            url = said["url"]
             for file in files:
                 httpx2.post(f"{url}/domicile/models", json={"path": str(file)}).raise_for_status()
             with (
@@ -73,11 +63,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
                 ollama.Client(url, timeout=60) as of_ollama,
             ):
                 yield Place(url, of_openai, of_ollama, of_anthropic)
-        finally:
-            process.terminate()
-            process.wait(10)
-            assert process.stdout is not None
-            process.stdout.close()
 
 
 # -- openai --

@@ -8,12 +8,9 @@ of the policy, a request to anybody but the house. `look` keeps a screenshot in 
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from tests import nursery
 from tests.fakes.hub import FakeHub, running
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the page's tests drive a browser through Playwright")
@@ -70,21 +68,8 @@ def standing(folder: Path, **environment: str) -> Iterator[Standing]:
             "LC_ALL": "C.UTF-8",
         }
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("DOMICILE_", "HF_", "LANG"))}
-        command = [sys.executable, "-m", "domicile", "serve", "--json", "--port", "0"]
-        env = {**inherited, **told, **environment}
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
-        assert process.stdout is not None
-        try:
-            said = ""
-            while not said.rstrip().endswith("}"):
-                line = process.stdout.readline()
-                assert line, "the house did not open"
-                said += line
-            yield Standing(json.loads(said)["url"], hub, folder / "home")
-        finally:
-            process.terminate()
-            process.wait(15)
-            process.stdout.close()
+        with nursery.serving(env={**inherited, **told, **environment}) as (_, said):
+            yield Standing(said["url"], hub, folder / "home")
 
 
 @pytest.fixture(scope="session")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests import nursery
 from tests.web.conftest import Visit, axe, look
 
 pytestmark = pytest.mark.slow
@@ -30,19 +28,8 @@ def network_house(tmp_path: Path) -> Iterator[Open]:
     env = {k: v for k, v in os.environ.items() if not k.startswith(("DOMICILE_", "HF_", "LANG"))}
     env |= {"DOMICILE_HOME": str(tmp_path / "home"), "HOME": str(tmp_path), "HF_ENDPOINT": "http://127.0.0.1:9"}
     env |= {"OLLAMA_HOST": "127.0.0.1:9", "OMP_WAIT_POLICY": "passive", "LC_ALL": "C.UTF-8"}
-    command = [sys.executable, "-m", "domicile", "serve", "--json", "--port", "0", "--host", "0.0.0.0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
-    assert process.stdout is not None
-    told = ""
-    while not told.rstrip().endswith("}"):
-        line = process.stdout.readline()
-        assert line, "the house did not open"
-        told += line
-    said = json.loads(told)
-    yield Open(said["url"], said["first_code"])
-    process.terminate()
-    process.wait(15)
-    process.stdout.close()
+    with nursery.serving("--host", "0.0.0.0", env=env) as (_, said):
+        yield Open(said["url"], said["first_code"])
 
 
 def _say(page: object, **fields: str) -> None:

@@ -104,7 +104,7 @@ def test_a_question_is_changed_and_answered_again_by_another_and_every_version_s
     _say(page, "Qui es-tu ?")
     answer = _answered(page)
     expect(answer.locator(".prose")).to_contain_text("graine")
-    expect(answer.locator(".cost")).to_contain_text("tokens/s")
+    expect(answer.locator(".cost")).to_contain_text("jetons/s" if lang == "fr" else "tokens/s")
     expect(page.locator(".gauge")).to_contain_text("%")
     page.locator(".turn.user").hover()
     page.locator(".edit-button").click()
@@ -333,6 +333,11 @@ def test_what_is_hostile_is_shown_and_never_runs(talking: Talking, visit: Visit,
         == 0
     )
     assert page.locator(".talk img").count() == 0
+    named = [{"name": f"{bad}.txt", "mimeType": "text/plain", "buffer": b"words"} for bad in PAYLOADS]
+    page.locator(".composer input[type=file]").set_input_files(named)
+    expect(page.locator(".chips .file.here")).to_have_count(len(PAYLOADS))
+    acting = ":is(script, iframe, form, style, link, video, img, [onload], [onerror], [ontoggle])"
+    assert page.locator(f".chips {acting}").count() == 0
     assert page.evaluate("() => window.ran") is None
 
 

@@ -43,7 +43,7 @@ def test_the_calculator_counts_again_for_another_context_and_card(house: Standin
     before = total.inner_text()
     page.get_by_label("Context").fill("2")
     page.wait_for_function("before => document.querySelector('strong.big').textContent !== before", arg=before)
-    page.get_by_text("P x Q/8 x 1.2").wait_for()
+    page.get_by_text("bits / 8 × 1.2").wait_for()
     page.get_by_role("button", name="Show the cards").click()
     card = page.locator(".cards-table .link").first
     card.wait_for()

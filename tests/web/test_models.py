@@ -203,7 +203,7 @@ def test_a_model_is_tried_named_kept_set_and_deleted(shop: Standing, visit: Visi
     page.get_by_role("button", name="Garder", exact=True).click()
     expect(page.get_by_role("button", name="Ne plus garder")).to_have_attribute("aria-pressed", "true")
     page.get_by_role("button", name="Ne plus garder").click()
-    page.get_by_role("button", name="Modifier\u00a0: Contexte (tokens)").click()
+    page.get_by_role("button", name="Modifier\u00a0: Contexte (jetons)").click()
     page.keyboard.press("Control+A")
     page.keyboard.type("2048")
     page.keyboard.press("Enter")
@@ -323,14 +323,36 @@ def test_five_hundred_models_are_a_quick_list(shop: Standing, visit: Visit, tmp_
     expect(page.locator(".installed th a")).to_have_text(["many-499"])
     page.get_by_label("Order").select_option("size")
     expect(page).to_have_url(re.compile("find=many-499.*order=size"))
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url.removeprefix(shop.url)))
+    with page.expect_response(re.compile("/domicile/capabilities")) as told:
+        page.locator(".selector-button").click()
+    assert told.value.json()["capabilities"]["graine"] == ["completion"]
+    expect(page.locator(".selector-panel")).to_contain_text(re.compile("and 4[0-9]{2} more"))
+    page.locator(".selector-panel input").fill("many-498")
+    expect(page.locator(".selector-panel .choice-name").first).to_have_text("many-498")
+    assert sum("/domicile/capabilities" in url for url in asked) <= 2  # those that are shown, all in one request
+    assert not any(url.startswith("/domicile/models/") for url in asked)
+    many = httpx2.get(f"{shop.url}/domicile/capabilities", params=[("name", f"x{n}") for n in range(101)])
+    assert many.status_code == 400
 
 
-def test_hostile_words_stay_words(shop: Standing, visit: Visit, weights: bytes) -> None:
-    """Sixteen payloads in what a search returns, in cards, repositories, custom models and addresses: nothing runs,
-    nothing is fetched (`visit` fails on every request to somebody else)."""
+def test_hostile_words_stay_words(shop: Standing, visit: Visit, weights: bytes, tmp_path: Path) -> None:
+    """Sixteen payloads in what a search returns, in cards, names of files and of models, custom models and
+    addresses: nothing runs, nothing is fetched (`visit` fails on every request to somebody else)."""
+    for n, bad in enumerate(HOSTILE):
+        (tmp_path / f"evil{n} {bad.replace('/', chr(0x2215))}.gguf").write_bytes(gguf(f"evil-{n} {bad}", body=64))
+    job = httpx2.post(f"{shop.url}/domicile/adopt", json={"path": str(tmp_path)}, timeout=60).json()
+    with httpx2.stream("GET", f"{shop.url}/domicile/jobs/{job['id']}/events", timeout=120) as events:
+        assert '"done"' in list(filter(None, events.iter_lines()))[-1]
     for n, bad in enumerate(HOSTILE):
         pickle = f"{bad.replace('/', '_')}.bin"
-        files = {f"model-{n}-Q8_0.gguf": weights, pickle: b"x", "README.md": f"Card {n}\n\n# {bad}\n\n{bad}\n".encode()}
+        every = "\n\n".join(HOSTILE)
+        files = {
+            f"model-{n}-Q8_0.gguf": weights,
+            pickle: b"x",
+            "README.md": f"Card {n}\n\n# {bad}\n\n{every if n == 0 else bad}\n".encode(),
+        }
         facts: dict[str, Any] = {"licence": bad, "task": bad, "downloads": 99_000 + n, "unsafe": {pickle: "unsafe"}}
         shop.hub.add(f"evil/model-{n}", files, **facts)
         form = {"id": f"x{n}", "name": bad, "url": "https://example.org/a.gguf", "kind": "gguf", "unchecked": True}
@@ -349,6 +371,15 @@ def test_hostile_words_stay_words(shop: Standing, visit: Visit, weights: bytes) 
         expect(page.locator(".model-says .prose")).to_contain_text(f"Card {n}", timeout=PATIENT_MS)
         assert page.locator(acting).count() == 0
         page.go_back()
+    page.locator(".tabs a", has_text="Installed").click()
+    page.get_by_label("Search these models").fill("evil")
+    expect(page.locator(".installed tbody tr")).to_have_count(16, timeout=PATIENT_MS)
+    assert page.locator(acting).count() == 0
+    page.locator(".selector-button").click()
+    page.locator(".selector-panel input").fill("evil")
+    expect(page.locator(".selector-panel .choice")).to_have_count(16)
+    assert page.locator(f".selector-panel {acting.removeprefix('main ')}").count() == 0
+    page.keyboard.press("Escape")
     page.locator(".tabs a", has_text="Yours").click()
     expect(page.locator("tbody tr")).to_have_count(16)
     assert page.locator(acting).count() == 0

@@ -45,7 +45,7 @@ def test_a_question_wakes_the_model_and_the_answer_comes(
     page.locator("textarea").fill("Bonjour, qui es-tu ?")
     page.keyboard.press("Enter")
     expect(page.locator(".turn.assistant .prose")).to_contain_text("graine")
-    expect(page.locator(".turn.assistant .turn-foot")).to_contain_text("token")
+    expect(page.locator(".turn.assistant .turn-foot")).to_contain_text("jeton" if lang == "fr" else "token")
     expect(light).to_have_attribute("data-state", "ready")
     expect(state).to_have_text(ready)
     assert axe(page) == []

@@ -6,6 +6,7 @@ import functools
 import http.server
 import json
 import os
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ import pytest
 from playwright.sync_api import expect
 
 from domicile import tab
+from tests.fakes import onnx_whisper, whisper
 from tests.web.conftest import FLAGS, Standing, Visit, Watched, axe, chromium, look, watch
 
 pytestmark = pytest.mark.slow
@@ -390,3 +392,35 @@ def test_web_llm_takes_everything_from_the_house_keeps_it_and_gives_it_back(
     assert page.evaluate(left) == 0
     program.close()
     assert watched.faults == [], "\n".join(watched.faults)
+
+
+def test_a_whisper_hears_in_the_tab_and_the_sound_goes_nowhere(
+    own_house: Standing, visit: Visit, tmp_path: Path
+) -> None:
+    own_house.hub.add(
+        "org/tiny-whisper-onnx", _tree(onnx_whisper.folder(tmp_path)), task="automatic-speech-recognition"
+    )
+    _pull(own_house, "org/tiny-whisper-onnx")
+    page = visit(own_house.url + "/speech", lang="fr")
+    _one_thread(page)
+    page.set_default_timeout(WAIT_MS)
+    posted: list[str] = []
+    page.on("request", lambda request: posted.append(request.url) if request.method == "POST" else None)
+    expect(page.get_by_label("Modèle", exact=True)).to_contain_text("tiny-whisper-onnx")
+    expect(page.get_by_text("le son ne va nulle part")).to_be_visible()
+    page.set_input_files("input[type=file]", whisper.wav(tmp_path / "voix.wav", 4))
+    page.get_by_label("Langue parlée").select_option("fr")
+    page.get_by_role("button", name="Transcrire").click()
+    heard = page.get_by_role("textbox", name="Texte à 00:00:00")
+    expect(heard).to_have_value(re.compile(r"he|the|t"), timeout=WAIT_MS)
+    assert axe(page) == []
+    look(page, "speech-tab-fr")
+    assert posted == []
+    with page.expect_download() as came:
+        page.get_by_role("button", name="VTT").click()
+    assert "00:00:00.000 --> 00:00:02.000" in Path(came.value.path()).read_text("utf-8")
+    page.set_input_files("input[type=file]", {"name": "no.wav", "mimeType": "audio/wav", "buffer": b"RIFF not a sound"})
+    page.get_by_role("button", name="Transcrire").click()
+    expect(page.locator(".toast.bad")).to_contain_text("ne sait pas lire le son de no.wav")
+    page.goto(own_house.url + "/tab")
+    expect(page.locator(".list.card li").filter(has_text="tiny-whisper-onnx")).to_contain_text("transformers.js")

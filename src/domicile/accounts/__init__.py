@@ -217,6 +217,12 @@ class Accounts:
                 w.execute("UPDATE sessions SET seen_at = ? WHERE digest = ?", (now, name))
         return Caller(rows[0]["id"], rows[0]["role"], rows[0]["name"], name)
 
+    def lasts(self, session: bytes) -> bool:
+        """Has this session not ended? Asking is no use of it, and does not make it last longer."""
+        now = self._clock()
+        asked = "SELECT 1 FROM sessions WHERE digest = ? AND seen_at >= ? AND made_at >= ?"
+        return bool(self._database.read(asked, session, now - self._idle_s, now - self._life_s))
+
     def sessions(self, account_id: str) -> list[dict[str, Any]]:
         """Those that have not ended, the last used first."""
         now = self._clock()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from domicile.errors import DomicileError
+from domicile.llama_builds import Build
 from domicile.types import Installed, Plan
 
 
@@ -41,6 +42,8 @@ class Launch:
     """Low-rank adapters (GGUF) laid over its weights."""
     compute: str = ""
     """The arithmetic of a model that hears: `int8` or `float32`; empty for the engine's own."""
+    build: Build | None = None
+    """Which build of llama.cpp holds it; None for the wheel."""
     sound_s: float = 0.0
     """Seconds of sound that one file may hold; 0 for the engine's own limit."""
 
@@ -214,14 +217,14 @@ ROWS: tuple[Row, ...] = (
 """Every engine of an extra. One row and one child program make an engine."""
 
 
-def build(kind: str) -> str:
+def build(kind: str, launch: Launch) -> str:
     """The build of an engine: what it keeps on disk is readable by the same build only."""
-    from importlib import metadata
-
-    try:
-        return f"{kind} {metadata.version({'llama': 'xllamacpp'}[kind])}"
-    except (KeyError, metadata.PackageNotFoundError):
+    if kind != "llama":
         return kind
+    from domicile.llama_builds import wheel
+
+    found = launch.build or wheel()
+    return f"{kind} {found.identity}" if found else kind
 
 
 def chosen(engines: Mapping[str, Engine], model: Installed) -> Engine | None:

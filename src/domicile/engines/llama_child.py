@@ -1,98 +1,41 @@
 """The child that holds one GGUF model: llama.cpp's server, in a process of its own.
 
-Run as a script; imports nothing of ours but `seal`, so that it starts fast and knows no secret. It has no network: it
-cuts itself off before the engine is loaded. It reads one JSON line (the parameters) on stdin, writes one JSON line on
-stdout (`ready` with the address, or `failed`), and ends when stdin ends: the house holds the other end, so that even a
-kill -9 of the house leaves no orphan. llama.cpp's log goes to stderr.
+Run as a script; imports nothing of ours but `bond` (how a child is born and ends), so that it starts fast and knows no
+secret. It has no network: it cuts itself off before the engine is loaded. llama.cpp's log goes to stderr.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import json
 import os
-import shutil
-import signal
-import sys
-import threading
 import time
-from pathlib import Path
 from typing import Any
 
-from domicile.seal import cut_off
+from domicile.bond import Bond
 
 
 def main() -> None:
-    sealed = cut_off()  # first: threads and the bond to the house come after
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever a library prints is log, never an answer
-    asked: dict[str, Any] = json.loads(sys.stdin.readline())
-    _tie_to(asked["house"])
-    _bound(asked["memory_bytes"], _http_threads(asked) + 2 * asked["threads"])
-    threading.Thread(target=_end_with_stdin, args=(asked.get("folder"),), daemon=True).start()
+    bond = Bond(stacks=lambda asked: _http_threads(asked) + 2 * int(asked["threads"]))
     try:
         import xllamacpp
     except ImportError as trouble:
-        _answer(answers, failed="missing", problem=str(trouble))
+        bond.answer(failed="missing", problem=str(trouble))
         os._exit(3)
     try:
-        server = xllamacpp.Server(_parameters(xllamacpp, asked))
+        server = xllamacpp.Server(_parameters(xllamacpp, bond.asked))
     except MemoryError:
-        _answer(answers, failed="memory", problem="MemoryError")
+        bond.answer(failed="memory", problem="MemoryError")
         os._exit(4)
     except (RuntimeError, ValueError, TypeError, OSError) as trouble:
-        _answer(answers, failed="load", problem=str(trouble))
+        bond.answer(failed="load", problem=str(trouble))
         os._exit(5)
-    _answer(answers, ready=server.listening_address, sealed=sealed)
+    bond.answer(ready=server.listening_address, sealed=bond.sealed)
     while True:
         time.sleep(3600)
-
-
-def _answer(answers: Any, **said: str) -> None:
-    answers.write(json.dumps(said) + "\n")
-    answers.flush()
-
-
-def _tie_to(house: int) -> None:
-    """Die with the house. The binding holds Python's lock while it loads, so the kernel must do it then (Linux)."""
-    if sys.platform != "linux":
-        return
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
-    if os.getppid() != house:
-        os._exit(1)
-    with contextlib.suppress(OSError):  # when memory runs out, this child goes before the house
-        Path("/proc/self/oom_score_adj").write_text("500", "ascii")
 
 
 def _http_threads(asked: dict[str, Any]) -> int:
     """A thread for each answer under way and a few for those who wait; the house lets the others wait outside."""
     return int(asked["plan"]["n_parallel"]) + 8
-
-
-def _bound(memory_bytes: int, threads: int) -> None:
-    """A ceiling on the memory of our own (not on mapped files), and no core files."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if memory_bytes:
-        with contextlib.suppress(OSError, ValueError):
-            # The kernel counts the whole stack of a thread, 8 MiB, of which a few pages are ever touched.
-            ceiling = memory_bytes + threads * (8 << 20)
-            resource.setrlimit(resource.RLIMIT_DATA, (ceiling, ceiling))
-
-
-def _end_with_stdin(folder: str | None) -> None:
-    with contextlib.suppress(OSError):
-        while os.read(0, 4096):
-            pass
-    if folder:
-        shutil.rmtree(folder, ignore_errors=True)
-    os._exit(0)
 
 
 def _parameters(xllamacpp: Any, asked: dict[str, Any]) -> Any:

@@ -33,14 +33,14 @@ def main() -> None:
 
 def load(asked: dict[str, Any]) -> dict[str, Handler]:
     """The model, and the routes that answer for it."""
-    import torch
-
-    torch.set_num_threads(asked["threads"])
     private = Path(asked["folder"])
-    try:
+    try:  # a refusal need not wait for the seconds that the library takes
         folder = sanitised([Path(file) for file in asked["files"]], private / "model")
     except UnsafeError as trouble:
         raise UnfitError(str(trouble)) from trouble
+    import torch
+
+    torch.set_num_threads(asked["threads"])
     loaded = load_model(folder, private / "offload")
     give_back()
     return Torch(loaded, asked).routes()

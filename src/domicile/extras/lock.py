@@ -13,6 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LOCKS = Path(__file__).parents[1] / "engines" / "locks"
+TOOL_LOCKS = LOCKS / "tools"
+"""What engines are compiled with, each in an environment of its own too."""
+SOURCE = "llama.source"
+"""In there: the source of llama.cpp, pinned (a requirement with its digest)."""
 TORCH = "torch.txt"
 """The pin of torch, apart: which of its builds is taken depends on the machine."""
 CUDA = "cuda.txt"

@@ -1,8 +1,8 @@
 """How fast this machine reads its memory, and what share of that the engine reaches: measured once, kept.
 
-Knows where results are kept (`<home>/calibration/<machine>-<engine build>.json`), when one still counts, and
-how to start the child that measures. Knows nothing of the measuring (calibrate_child) nor of what it is for
-(fit).
+Knows where results are kept (`<home>/calibration/<machine>-<engine build>.json`, one for each build of llama.cpp),
+when one still counts, and how to start the child that measures. Knows nothing of the measuring (calibrate_child)
+nor of what it is for (fit).
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ import os
 import re
 import tempfile
 import time
-from dataclasses import asdict, dataclass
-from importlib import metadata
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
 
 from domicile import child
+from domicile.llama_builds import Build, wheel
 from domicile.types import Calibration, Hardware, Reason
 
 _DEADLINE_S = 20.0
@@ -47,11 +48,9 @@ def machine_id(hardware: Hardware) -> str:
 
 
 def engine_build() -> str | None:
-    """The engine that would be measured, as installed; nothing is loaded to know it."""
-    try:
-        return f"xllamacpp-{metadata.version('xllamacpp')}"
-    except metadata.PackageNotFoundError:
-        return None
+    """The engine that would be measured where no build is named, as installed; nothing is loaded to know it."""
+    found = wheel()
+    return found.identity if found else None
 
 
 def threads_for(hardware: Hardware) -> int:
@@ -61,10 +60,12 @@ def threads_for(hardware: Hardware) -> int:
     return max(1, min(cores, usable))
 
 
-def kept(home: Path, hardware: Hardware, threads: int | None = None) -> Calibration | None:
-    """What was measured before on this machine with this engine build and as many threads; None if nothing
-    sound was."""
-    engine = engine_build()
+def kept(
+    home: Path, hardware: Hardware, threads: int | None = None, *, build: Build | None = None
+) -> Calibration | None:
+    """What was measured before on this machine with this engine build (None: the wheel) and as many threads; None if
+    nothing sound was."""
+    engine = build.identity if build else engine_build()
     if engine is None:
         return None
     try:
@@ -98,14 +99,15 @@ async def calibrate(
     quieter: bool = False,
     cache_bytes: int | None = None,
     deadline_s: float = _DEADLINE_S,
+    build: Build | None = None,
 ) -> Outcome:
     """What was measured before; else measure now (about 3 s) and keep it. `again`: measure anyway. `quieter`: measure
-    again what is doubtful, and keep the one that was disturbed less."""
+    again what is doubtful, and keep the one that was disturbed less. `build`: another one than the wheel."""
     threads = threads_for(hardware) if threads is None else threads
-    before = kept(home, hardware, threads)
+    before = kept(home, hardware, threads, build=build)
     if before is not None and not again and not (quieter and doubtful(before)):
         return Outcome(before)
-    engine = engine_build()
+    engine = build.identity if build else engine_build()
     if engine is None:
         return Outcome(None, Reason("calibration.no_engine"))
     if hardware.ram_available_bytes is not None and hardware.ram_available_bytes < 1.5 * _GB:
@@ -113,6 +115,8 @@ async def calibrate(
     last_cache = _last_cache_bytes() if cache_bytes is None else cache_bytes
     with tempfile.TemporaryDirectory(prefix="domicile-", ignore_cleanup_errors=True) as folder:
         arguments = [folder, str(threads), str(last_cache)]
+        if build is not None and build.program is not None:
+            arguments.append(json.dumps({"program": str(build.program), "flags": dict(build.flags)}))
         ended = await child.run("domicile.hardware.calibrate_child", arguments, deadline_s=deadline_s)
         found = await anyio.to_thread.run_sync(_read, Path(folder), engine, threads)
     if found is None:
@@ -128,6 +132,26 @@ async def calibrate(
         return Outcome(before)
     trouble = await anyio.to_thread.run_sync(_keep, _place(home, hardware, engine), found)
     return Outcome(found, trouble)
+
+
+def composed(found: Mapping[str, Calibration | None]) -> Calibration | None:
+    """One calibration of those of the builds that wake each family of weights (`legacy`, `k`)."""
+    legacy, k = found.get("legacy"), found.get("k")
+    if legacy is None or k is None or legacy == k:
+        return legacy if legacy == k else None
+    bandwidth = max(legacy.read_bandwidth_bytes_per_s or 0.0, k.read_bandwidth_bytes_per_s or 0.0)
+
+    def share(eta: float | None, own: float | None) -> float | None:
+        return eta * own / bandwidth if eta is not None and own else None
+
+    return replace(
+        legacy if legacy.measured_at < k.measured_at else k,
+        engine=f"{legacy.engine}, {k.engine}",
+        read_bandwidth_bytes_per_s=bandwidth or None,
+        eta_legacy=share(legacy.eta_legacy, legacy.read_bandwidth_bytes_per_s),
+        eta_k=share(k.eta_k, k.read_bandwidth_bytes_per_s),
+        others_busy=max(legacy.others_busy or 0.0, k.others_busy or 0.0),
+    )
 
 
 def _place(home: Path, hardware: Hardware, engine: str) -> Path:

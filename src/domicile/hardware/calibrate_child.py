@@ -1,4 +1,4 @@
-"""The child that measures: `python -m domicile.hardware.calibrate_child FOLDER THREADS`.
+"""The child that measures: `python -m domicile.hardware.calibrate_child FOLDER THREADS CACHE [BUILD]`.
 
 Knows how to time reading memory and decoding two samples, in turn, and writes `FOLDER/result.json`. It keeps
 the best of its rounds: whatever else the machine is doing can only slow it. Knows nothing of the machine or
@@ -16,31 +16,32 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from domicile.hardware import sample
+from domicile.hardware.serving import REQUEST, serving, token_seconds
 from domicile.seal import cut_off
 
 ROUNDS = (6, 40)
 """At least and at most; between them, as many as MEASURING_S has room for."""
 MEASURING_S = 1.8
-TOKENS = 5
-"""A round. Short, so that on a busy machine some go undisturbed (about 12 ms; 16 tokens in one go: 50)."""
 BUFFER_BYTES = 256 * 2**20
 _SAMPLE_BYTES = 40 * 10**6
 
 
-def main(folder: Path, threads: int, cache_bytes: int) -> None:
+def main(folder: Path, threads: int, cache_bytes: int, build: dict[str, Any] | None = None) -> None:
     """Measure and write the result. `cache_bytes`: the processor's last cache, which the samples must
-    overflow."""
+    overflow. `build`: a `llama-server` (program and flags) that decodes; None for the wheel."""
     cut_off()
     started = time.perf_counter()
     wanted = min(max(_SAMPLE_BYTES, cache_bytes * 3 // 2), 4 * _SAMPLE_BYTES)
     legacy, k = (_write(folder, storage, wanted) for storage in ("Q8_0", "Q4_K"))
     with ThreadPoolExecutor(threads) as pool:
         read = _reader(pool, threads, min(max(BUFFER_BYTES, 2 * cache_bytes), 2 * BUFFER_BYTES))
-        decode_legacy, decode_k = _decoder(legacy.path, threads), _decoder(k.path, threads)
+        make = _decoder if build is None else partial(serving, build)
+        decode_legacy, decode_k = make(legacy.path, threads), make(k.path, threads)
         bandwidth, token_legacy, token_k = 0.0, float("inf"), float("inf")
         others = _others()
         began, rounds = time.perf_counter(), 0
@@ -123,23 +124,10 @@ def _decoder(path: Path, threads: int) -> Callable[[], float]:
         params.hostnames = [str(path.with_suffix(".sock"))]
     params.api_keys = [secrets.token_hex(16)]
     server = xllamacpp.Server(params)
-    request: dict[str, Any] = {
-        "prompt": [1, 300],
-        "n_predict": TOKENS,
-        "ignore_eos": True,
-        "temperature": 0,
-        "cache_prompt": False,
-    }
-
-    def decode() -> float:
-        timings = server.handle_completions(request)["timings"]
-        # The first token comes with the prompt: the engine counts it, and its time as nothing.
-        return float(timings["predicted_ms"]) / 1000 / (int(timings["predicted_n"]) - 1)
-
-    return decode
+    return lambda: token_seconds(server.handle_completions(REQUEST))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), json.loads(sys.argv[4]) if len(sys.argv) > 4 else None)
     # Taking the engine down in order may hang (seen once, for minutes); all there is to say is in the file.
     os._exit(0)

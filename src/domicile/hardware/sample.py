@@ -1,7 +1,7 @@
 """Writes a small model of random weights: a valid GGUF that an engine loads and that says nothing sensible.
 
-Knows one shape (a llama of a few wide layers), two storages (Q8_0 and Q4_K) and how to make their blocks
-without numpy: a piece of random bytes whose scales are patched, repeated to fill each tensor. Knows nothing
+Knows one shape (a llama of a few wide layers), one storage of each family of quantisations, and how to make their
+blocks without numpy: a piece of random bytes whose scales are patched, repeated to fill each tensor. Knows nothing
 of engines, of measuring, or of reading a GGUF.
 """
 
@@ -9,15 +9,22 @@ from __future__ import annotations
 
 import random
 import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, get_args
 
-Storage = Literal["Q8_0", "Q4_K"]
+Storage = Literal[
+    "F16", "BF16", "Q8_0", "Q4_0", "Q5_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K",
+    "IQ1_S", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_NL", "IQ4_XS", "MXFP4",
+]  # fmt: skip
+STORAGES: tuple[Storage, ...] = get_args(Storage)
 
 _ALIGNMENT = 32
 _PIECE_BLOCKS = 8192
+_PIECE_WEIGHTS = 65521
+"""Where a block is one weight: a prime, so that no two rows of a matrix are the same."""
 _F32 = 0
 
 
@@ -30,13 +37,33 @@ class _Block:
     ggml_type: int
     weights: int
     size_bytes: int
-    scales: tuple[tuple[int, float], ...]
+    scales: tuple[tuple[int, float], ...] = ()
 
 
 _BLOCKS: dict[Storage, _Block] = {
+    "F16": _Block(1, 1, 2),
+    "BF16": _Block(30, 1, 2),
     "Q8_0": _Block(8, 32, 34, ((0, 3.0e-4),)),
+    "Q4_0": _Block(2, 32, 18, ((0, 4.8e-3),)),
+    "Q5_0": _Block(6, 32, 22, ((0, 2.4e-3),)),
+    "Q2_K": _Block(10, 256, 84, ((80, 1.7e-3), (82, 2.5e-3))),
+    "Q3_K": _Block(11, 256, 110, ((108, 5.1e-4),)),
     "Q4_K": _Block(12, 256, 144, ((0, 1.5e-4), (2, 1.1e-3))),
+    "Q5_K": _Block(13, 256, 176, ((0, 5.0e-5), (2, 7.7e-4))),
+    "Q6_K": _Block(14, 256, 210, ((208, 1.6e-5),)),
+    "IQ1_S": _Block(19, 256, 50, ((0, 3.1e-3),)),
+    "IQ2_XXS": _Block(16, 256, 66, ((0, 4.1e-4),)),
+    "IQ2_XS": _Block(17, 256, 74, ((0, 3.9e-4),)),
+    "IQ2_S": _Block(22, 256, 82, ((0, 3.9e-4),)),
+    "IQ3_XXS": _Block(18, 256, 98, ((0, 1.5e-4),)),
+    "IQ3_S": _Block(21, 256, 110, ((0, 1.6e-4),)),
+    "IQ4_NL": _Block(20, 32, 18, ((0, 3.3e-4),)),
+    "IQ4_XS": _Block(23, 256, 136, ((0, 1.8e-5),)),
+    "MXFP4": _Block(39, 32, 17),
 }
+_SPREAD = 0.022
+"""Standard deviation of the weights, in all storages about."""
+_MXFP4_EXPONENT = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +78,8 @@ class Shape:
     n_head_kv: int = 8
     n_vocab: int = 512
     context: int = 4096
+    gain: float = 1.0
+    """Of the last norm: how far the scores of tokens lie apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +127,7 @@ def write(path: Path, storage: Storage, shape: Shape, *, hollow: bool = False) -
         else:
             piece = _piece(_BLOCKS[storage])
             for tensor in tensors:
-                _fill(file, tensor, piece)
+                _fill(file, tensor, piece, shape.gain if tensor.name == "output_norm.weight" else 1.0)
     weights = sum(t.size_bytes for t in tensors)
     embedding = tensors[0].size_bytes
     touched = weights - embedding + embedding // shape.n_vocab
@@ -133,20 +162,32 @@ def _tensors(shape: Shape, storage: Storage) -> list[_Tensor]:
     return found
 
 
-def _fill(file: BinaryIO, tensor: _Tensor, piece: bytes) -> None:
+def _fill(file: BinaryIO, tensor: _Tensor, piece: bytes, value: float) -> None:
+    """The piece, from a place in it that is the tensor's own: two tensors of one content would answer each other."""
     size = tensor.size_bytes
     if tensor.block is None:
-        file.write(struct.pack("<f", 1.0) * (size // 4))
+        file.write(struct.pack("<f", value) * (size // 4))
     else:
-        whole, rest = divmod(size, len(piece))
-        file.writelines(piece for _ in range(whole))
-        file.write(memoryview(piece)[:rest])
+        start = zlib.crc32(tensor.name.encode()) % _PIECE_BLOCKS * tensor.block.size_bytes
+        turned = piece[start:] + piece[:start]
+        whole, rest = divmod(size, len(turned))
+        file.writelines(turned for _ in range(whole))
+        file.write(memoryview(turned)[:rest])
     file.write(b"\0" * (_padded(size) - size))
 
 
 def _piece(block: _Block) -> bytes:
     """Some thousand blocks of random weights with sound scales; always the same ones."""
-    piece = bytearray(random.Random(20261120).randbytes(_PIECE_BLOCKS * block.size_bytes))  # noqa: S311
+    chance = random.Random(20261120)  # noqa: S311
+    if block.weights == 1:
+        values = [chance.gauss(0, _SPREAD) for _ in range(_PIECE_WEIGHTS)]
+        if block.ggml_type == _BLOCKS["F16"].ggml_type:
+            return struct.pack(f"<{_PIECE_WEIGHTS}e", *values)
+        whole = struct.pack(f"<{_PIECE_WEIGHTS}f", *values)
+        return bytes(byte for place, byte in enumerate(whole) if place % 4 >= 2)
+    piece = bytearray(chance.randbytes(_PIECE_BLOCKS * block.size_bytes))
+    if block.ggml_type == _BLOCKS["MXFP4"].ggml_type:
+        piece[:: block.size_bytes] = bytes([_MXFP4_EXPONENT]) * _PIECE_BLOCKS
     for offset, scale in block.scales:
         low, high = struct.pack("<e", scale)
         piece[offset :: block.size_bytes] = bytes([low]) * _PIECE_BLOCKS

@@ -56,7 +56,7 @@ class Library:
         models = self._all()
         chosen = self._database.kept(ACTIVE)
         active = chosen if any(m.name == chosen for m in models) else EMBEDDED
-        marked = [replace(m, active=m.name == active) for m in models]
+        marked = [m if m.active == (m.name == active) else replace(m, active=m.name == active) for m in models]
         return sorted(marked, key=lambda m: (not m.active, m.name.lower()))
 
     def _all(self) -> Sequence[Installed]:

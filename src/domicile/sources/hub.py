@@ -220,7 +220,7 @@ class Hub:
             with about("check"):
                 answer = await self.client.get(f"{self._endpoint}/api/models?limit=1", headers=self._headers())
         except (httpx2.HTTPError, httpx2.InvalidURL) as trouble:
-            raise HubUnreachable(host=self._host, problem=str(trouble) or type(trouble).__name__) from trouble
+            raise HubUnreachable.because(self._host, trouble) from trouble
         self.judge(answer)
 
     @property
@@ -273,9 +273,9 @@ class Hub:
                             raise HubAnswer(host=self._host, problem=f"> {limit} B")
                         break
         except TimeoutError as trouble:
-            raise HubUnreachable(host=self._host, problem=f"> {ANSWER_S:.0f} s") from trouble
+            raise HubUnreachable(host=self._host, problem=f"> {ANSWER_S:.0f} s", reason="slow") from trouble
         except (httpx2.HTTPError, httpx2.InvalidURL) as trouble:
-            raise HubUnreachable(host=self._host, problem=str(trouble) or type(trouble).__name__) from trouble
+            raise HubUnreachable.because(self._host, trouble) from trouble
         etag = answer.headers.get("ETag", "")
         return Kept(
             bytes(body[:limit]), self._cache.now(), etag if _ETAG.fullmatch(etag) else None, _next_cursor(answer)

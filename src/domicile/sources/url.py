@@ -120,7 +120,9 @@ class Url:
                     if len(head) >= _HEAD:
                         break
         except TimeoutError as trouble:
-            raise HubUnreachable(host=outside.host_of(url), problem=f"> {outside.ANSWER_S:.0f} s") from trouble
+            raise HubUnreachable(
+                host=outside.host_of(url), problem=f"> {outside.ANSWER_S:.0f} s", reason="slow"
+            ) from trouble
         if not 0 < size < _LARGEST:
             raise HubAnswer(host=outside.host_of(url), problem=str(size), reason="size")
         return answer.headers, size, bytes(head[:_HEAD])

@@ -13,12 +13,13 @@ _THINKING = re.compile(r"enable_thinking|</think>|<think>|reasoning_content|thin
 
 async def facts_of(house: House, model: Installed) -> Facts:
     """What the header says; read once, kept by the adviser."""
-    return (await house.adviser.known(model.name)).facts
+    return (await house.adviser.of(model)).facts
 
 
 async def capabilities(house: House, model: Installed) -> list[str]:
     """`completion`, `tools`, `thinking`, `insert`, `vision`, `embedding`, as Ollama says; `rerank`, `image` (ours)."""
-    return of(await facts_of(house, model), sees=await house.sees(model))
+    known = await house.adviser.of(model)
+    return of(known.facts, sees=await house.sees(model, known))
 
 
 def of(facts: Facts, *, sees: bool = False) -> list[str]:

@@ -7,16 +7,19 @@ and `away` (targets the person consented to).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from domicile.app import House
+from domicile.errors import BadField, DomicileError
+from domicile.runner.resident import Presence
 from domicile.types import Installed
 from domicile.web import sse
 from domicile.web.api import presence_shown
+from domicile.web.capabilities import capabilities
 from domicile.web.chats import chat_shown, owner
 from domicile.web.jobs import job_shown
 from domicile.web.trouble import house_of, language
@@ -41,10 +44,11 @@ async def choices(request: Request) -> Response:
         for model in catalogue.recommended(home=house.settings.home)
         if not {str(model.reference).lower(), str(model.gguf or model.repository).lower()} & here
     ]
+    present = {p.name: p for p in house.runner.ps()}
     targets = [house.away.public(t) for t in house.away.targets.list() if t.consented_at is not None]
     return JSONResponse(
         {
-            "installed": [choice_shown(house, m) for m in installed],
+            "installed": [choice_shown(house, m, present) for m in installed],
             "coming": [job_shown(j, request) for j in await house.jobs.list() if j.kind == "pull" and not j.over],
             "custom": [c.public() for c in house.customs.list()],
             "standard": standard,
@@ -55,9 +59,31 @@ async def choices(request: Request) -> Response:
     )
 
 
-def choice_shown(house: House, model: Installed) -> dict[str, Any]:
-    """A model of the library, as a list shows it, with its state now."""
-    presence = next((p for p in house.runner.ps() if p.name == model.name), None)
+_MOST_NAMES = 100
+
+
+async def capable(request: Request) -> Response:
+    """What several models that live here can do, in one answer: `?name=graine&name=org/repo:Q4_K_M`, a hundred at most.
+
+    `{"capabilities": {name: ["completion", "tools", ...]}}`, from their headers; a model that cannot be read has none.
+    """
+    house = house_of(request)
+    names = dict.fromkeys(request.query_params.getlist("name"))
+    if len(names) > _MOST_NAMES:
+        raise BadField(field="name", problem=str(len(names)), reason="range", low=1, high=_MOST_NAMES)
+    here = {m.name: m for m in house.library.list()}
+    found: dict[str, list[str]] = {}
+    for name in names:
+        try:
+            found[name] = await capabilities(house, here[name]) if name in here else []
+        except (DomicileError, OSError):
+            found[name] = []
+    return JSONResponse({"capabilities": found})
+
+
+def choice_shown(house: House, model: Installed, present: Mapping[str, Presence] | None = None) -> dict[str, Any]:
+    """A model of the library, as a list shows it, with its state now. `present`: who is not asleep, by name."""
+    presence = (present if present is not None else {p.name: p for p in house.runner.ps()}).get(model.name)
     state = "missing" if model.missing or model.damaged else presence.state if presence else "asleep"
     return {
         "name": model.name,

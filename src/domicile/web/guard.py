@@ -9,6 +9,7 @@ that decides who comes in.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import ipaddress
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from domicile.accounts import Accounts, Caller
 
 SESSION_COOKIE = "domicile_session"
+_LOOK_S = 1.0
+"""How often a stream looks whether the session it was asked by lasts."""
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 SECURITY_HEADERS = {
@@ -121,6 +124,11 @@ def caller_of(request: Request) -> Caller | None:
     return found
 
 
+def _session_of(scope: Scope) -> bytes | None:
+    caller: Caller | None = scope.get("domicile.caller")
+    return caller.session if caller is not None else None
+
+
 def _owner() -> Caller:
     from domicile.accounts import OWNER, Caller
 
@@ -166,8 +174,37 @@ class Guard:
             await answer_error(refusal, scope)(scope, receive, send_with_headers)
         elif allowed and scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
             await _preflight()(scope, receive, send_with_headers)
+        elif (session := _session_of(scope)) is not None and self._people is not None:
+            await self._while_signed_in(self._people(), session, scope, receive, send_with_headers)
         else:
             await self._app(scope, receive, send_with_headers)
+
+    async def _while_signed_in(
+        self, people: Accounts, session: bytes, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Answer. A stream ends, as if it were over, within about a second of the session it was asked by."""
+        streams = asyncio.Event()
+
+        async def noted(message: Message) -> None:
+            if message["type"] == "http.response.start" and "content-length" not in Headers(raw=message["headers"]):
+                streams.set()
+            await send(message)
+
+        work = asyncio.ensure_future(self._app(scope, receive, noted))
+        begun = asyncio.create_task(streams.wait())
+        try:
+            await asyncio.wait({work, begun}, return_when=asyncio.FIRST_COMPLETED)
+            while not work.done() and people.lasts(session):
+                await asyncio.wait({work}, timeout=_LOOK_S)
+            over = work.done()
+            if over:
+                work.result()
+        finally:
+            for task in (work, begun):
+                task.cancel()
+            await asyncio.wait({work, begun})
+        if not over:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _refusal(self, headers: Headers, origin: str | None, allowed: bool) -> DomicileError | None:
         """Of a name that is not ours, or a page that is not."""

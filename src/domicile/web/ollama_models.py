@@ -166,7 +166,7 @@ async def _listed(house: House, model: Installed) -> dict[str, Any]:
         "modified_at": _date(model),
         "size": model.size_bytes,
         "digest": digest_of(model),
-        "details": _details(model, facts, house.recipes.of(model.name)),
+        "details": _details(model, facts, house.recipes.of_model(model)),
     }
 
 

@@ -32,7 +32,7 @@ ROOMS: tuple[Room, ...] = (
     Room("pictures", "/pictures", ("pictures.css",)),
     Room("speech", "/speech", ("speech.css",)),
     Room("tab", "/tab", ("tab.css",)),
-    Room("machine", "/machine", ("machine.css",), needs=("page.doctor.", "purpose.", "state.")),
+    Room("machine", "/machine", ("machine.css",), needs=("page.doctor.", "page.models.rule.", "purpose.", "state.")),
     Room("learn", "/learn", ("learn.css",)),
     Room("settings", "/settings", ("settings.css",), needs=("page.doctor.", "role.")),
 )

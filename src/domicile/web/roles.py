@@ -34,8 +34,9 @@ _TALKING = (
 _SEEING = (
     "/v1/models", "/v1/models/{name:path}", "/v1/responses/{id}", "/v1/responses/{id}/input_items", "/api/version",
     "/api/tags", "/api/ps", "/domicile/health", "/domicile/version", "/domicile/openapi.json", "/domicile/choices",
-    "/domicile/events", "/domicile/models", "/domicile/models/{name:path}", "/domicile/library/events",
-    "/domicile/resolve", "/domicile/engines", "/domicile/machine", "/domicile/machine/load", "/domicile/machine/events",
+    "/domicile/capabilities", "/domicile/events", "/domicile/models", "/domicile/models/{name:path}",
+    "/domicile/library/events", "/domicile/resolve", "/domicile/engines", "/domicile/machine",
+    "/domicile/machine/load", "/domicile/machine/events",
     "/domicile/fit", "/domicile/fit/cards", "/domicile/repository", "/domicile/repository/card", "/domicile/search",
     "/domicile/recommended", "/domicile/browser-models", "/domicile/custom", "/domicile/ps",
 )  # fmt: skip

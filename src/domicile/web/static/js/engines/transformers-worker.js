@@ -72,12 +72,14 @@ async function chat(id, { messages, maxTokens, temperature }) {
   postMessage({ id, done: true });
 }
 
-/** @param {number} id @param {{samples: Float32Array, language?: string}} wish */
-async function hear(id, { samples, language }) {
+/** Segments, with the seconds at which each begins and ends. @param {number} id @param {{samples: Float32Array, language?: string, translate?: boolean}} wish */
+async function hear(id, { samples, language, translate }) {
   const { InterruptableStoppingCriteria } = await loading;
   brake = new InterruptableStoppingCriteria();
   const long = samples.length > 30 * 16000 ? { chunk_length_s: 30, stride_length_s: 5 } : {};
-  const { text } = await pipe(samples, { ...long, ...(language ? { language } : {}), stopping_criteria: brake });
-  postMessage({ id, part: { text, facts: null } });
+  const said = { ...(language ? { language } : {}), ...(translate ? { task: "translate" } : {}) };
+  const { chunks } = await pipe(samples, { ...long, ...said, return_timestamps: true, stopping_criteria: brake });
+  const end = samples.length / 16000;
+  for (const { text, timestamp } of chunks) postMessage({ id, part: { text, start: Math.min(timestamp[0] ?? 0, end), end: Math.min(timestamp[1] ?? end, end) } });
   postMessage({ id, done: true });
 }

@@ -50,11 +50,11 @@ export const engine = {
   forget: (id) => forgetIn([CACHE], id),
 };
 
-/** What a loaded Whisper hears. @param {Float32Array} samples of one channel, 16,000 a second @param {{language?: string, signal?: AbortSignal}} [options] */
-export async function transcribe(samples, { language, signal } = {}) {
-  let text = "";
-  for await (const part of streamed({ samples, language }, signal)) text += part.text;
-  return text.trim();
+/** What a loaded Whisper hears, segment by segment.
+ * @param {Float32Array} samples of one channel, 16,000 a second @param {{language?: string, translate?: boolean, signal?: AbortSignal}} [options]
+ * @returns {AsyncGenerator<{text: string, start: number, end: number}>} */
+export async function* transcribe(samples, { language, translate, signal } = {}) {
+  for await (const part of streamed({ samples, language, translate }, signal)) yield /** @type {any} */ (part);
 }
 
 /** @param {Record<string, unknown>} wish @param {AbortSignal} [signal] @returns {AsyncGenerator<import("./types.js").Part>} */

@@ -10,12 +10,15 @@ export class ApiError extends Error {
     /** @type {string} */
     this.code = facts.code ?? "unknown";
     /** @type {string | null} What to do next. */
-    this.hint = facts.hint ?? null;
+    this.hint = facts.hint ? begun(facts.hint) : null;
     /** @type {string | null} The field of a form that is wrong. */
     this.field = facts.param ?? null;
     this.facts = facts;
   }
 }
+
+/** What begins a line of its own begins with a capital; a command stays as it is typed. @param {string} hint */
+const begun = (hint) => (/^(domicile|ollama|curl|chmod|pipx?|export|sudo|[\w]+-cli|llama-[\w-]+|https?:)(?![\wà-ÿ])|^[^a-zà-ÿ]/.test(hint) ? hint : hint[0].toUpperCase() + hint.slice(1));
 
 /** Headers that say who asks, where the house wants to know. Accounts put theirs here; on loopback none is asked.
  * @type {() => Record<string, string>} */

@@ -10,15 +10,34 @@ import { away, comingOf, lightOf, pull, refresh } from "./house.js";
 
 /** @typedef {import("./house.js").Job} Job */
 
+const CAPABILITIES = ["tools", "thinking", "embedding", "vision"];
+/** As many names as one request asks for. */
+const AT_ONCE = 100;
+
 /** @type {Map<string, Promise<string[]>>} */
 const known = new Map();
-const CAPABILITIES = ["tools", "thinking", "embedding", "vision"];
+/** @type {Map<string, (found: string[]) => void>} Those that are asked for together, once the rows are drawn. */
+let wanted = new Map();
 
-/** What a model can do, from its header: asked once, when it is shown. @param {string} name */
-const capabilitiesOf = (name) => {
-  if (!known.has(name)) known.set(name, get(`/domicile/models/${inPath(name)}`).then((m) => m.capabilities ?? [], () => []));
+/** What a model can do, from its header: asked when it is shown, with the others that are. @param {string} name */
+function capabilitiesOf(name) {
+  if (!known.has(name)) {
+    if (!wanted.size) setTimeout(gather);
+    known.set(name, new Promise((resolve) => wanted.set(name, resolve)));
+  }
   return /** @type {Promise<string[]>} */ (known.get(name));
-};
+}
+
+async function gather() {
+  const asked = [...wanted];
+  wanted = new Map();
+  for (let at = 0; at < asked.length; at += AT_ONCE) {
+    const some = asked.slice(at, at + AT_ONCE);
+    const names = new URLSearchParams(some.map(([name]) => ["name", name]));
+    const { capabilities } = await get(`/domicile/capabilities?${names}`).catch(() => ({ capabilities: {} }));
+    for (const [name, tell] of some) tell(capabilities[name] ?? []);
+  }
+}
 
 /** @param {{name: string}} props */
 function Capabilities({ name }) {
@@ -65,7 +84,7 @@ export function Coming({ job }) {
 export function StandardChoice({ model, pick }) {
   const job = comingOf(model.reference);
   if (job) return html`<${Coming} job=${job} />`;
-  const facts = [model.best_for, model.size_bytes ? size(model.size_bytes) : model.parameters && count(model.parameters)].filter(Boolean);
+  const facts = [model.size_bytes ? size(model.size_bytes) : model.about_bytes ? `~${size(model.about_bytes)}` : model.parameters && count(model.parameters), model.verdict && model.verdict !== "fits" && model.verdict_text, model.best_for].filter(Boolean);
   return html`<${Row} light="asleep" name=${model.name} about=${facts.join(" · ")} pick=${pick}
     end=${html`<${Icon} name="download" label=${say("page.common.get")} />`} />`;
 }

@@ -5,10 +5,19 @@ import { say, size } from "../lib/i18n.js";
 import { Icon } from "../lib/icon.js";
 import { html, useId, useRef, useState } from "../lib/preact.js";
 import { report, toast } from "../lib/toast.js";
-import { refresh } from "./house.js";
+import { pull, refresh } from "./house.js";
 
-const FIELDS = ["id", "name", "url", "size", "description"];
-const REQUIRED = ["id", "name", "url"];
+/** The address first: the name and the id can be read from it. */
+const FIELDS = ["url", "name", "id", "size", "description"];
+const REQUIRED = ["url", "name", "id"];
+const FILES = ["gguf", "safetensors", "onnx"];
+
+/** What an address is likely to be called: its last part, without what every file is called.
+ * @param {string} url @returns {string} */
+export function calledBy(url) {
+  const [last = ""] = url.trim().replace(/[?#].*$/, "").replace(/\/+$/, "").split("/").slice(-1);
+  return last.replaceAll("%20", " ").replace(/\.(gguf|safetensors|onnx)$/i, "").slice(0, 80);
+}
 
 /** @typedef {{kind: string, model_lib: string | null, size_bytes: number | null, checks: {check: string, well: boolean, message: string}[]}} Looked */
 
@@ -21,10 +30,14 @@ export function CustomForm({ close, proposed = {} }) {
   const [busy, setBusy] = useState("");
   const form = useRef(/** @type {HTMLFormElement | null} */ (null));
   const id = useId();
+  /** What was read from the address, until somebody says otherwise. */
+  const derived = useRef(/** @type {Record<string, string>} */ ({}));
 
   /** @param {string} field @param {string} value */
   const change = (field, value) => {
-    setSaid({ ...said, [field]: value });
+    const now = { ...said, [field]: value };
+    if (field === "url") for (const one of ["name", "id"]) if ((said[one] ?? "") === (derived.current[one] ?? "")) now[one] = derived.current[one] = one === "id" ? calledBy(value).replace(/\s+/g, "-") : calledBy(value);
+    setSaid(now);
     setWrong({ ...wrong, [field]: "" });
     if (field === "url" || field === "id") setLooked(null);
     setRefused(null);
@@ -62,7 +75,8 @@ export function CustomForm({ close, proposed = {} }) {
     const added = await send("add", "/domicile/custom", unchecked ? { unchecked: true } : {});
     if (!added) return;
     await refresh().catch(report);
-    toast(say("page.custom.added", { name: added.name }), { kind: "good" });
+    const get = { label: say("page.common.get"), run: () => pull(added.url).catch(report) };
+    toast(say("page.custom.added", { name: added.name }), { kind: "good", action: FILES.includes(added.kind) ? get : null });
     close(true);
   };
   /** @param {Event} event */

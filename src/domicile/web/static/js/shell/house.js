@@ -11,10 +11,13 @@ import { report, toast } from "../lib/toast.js";
  *   downloaded_bytes: number, speed: number | null, eta: number | null, error: {message: string, hint?: string} | null,
  *   result: Record<string, any>, completed_at: number | null}} Job */
 /** @typedef {{id: string, name: string, url: string, kind: string, size: string | null, description: string | null, model_lib: string | null}} Custom */
-/** @typedef {{id: string, name: string, organisation: string, reference: string, size_bytes: number | null, parameters: number | null, best_for: string, needs: string[]}} Standard */
+/** @typedef {{id: string, name: string, organisation: string, reference: string, size_bytes: number | null, parameters: number | null, best_for: string, needs: string[], about_bytes?: number, verdict?: string, verdict_text?: string}} Standard */
 /** @typedef {{name: string, url: string, reach: string | null, health: {well: boolean, problem?: string} | null}} Target */
 /** @typedef {{installed: Choice[], coming: Job[], custom: Custom[], standard: Standard[], away: Target[], offline: boolean, strategy: string}} Choices */
 /** @typedef {{name: string, state: string, busy: number, waiting: number, position: number | null, since: number, note_text: string | null, tokens_per_second: number | null}} Awake */
+
+/** Tasks of models that one can talk with; a GGUF that says nothing of itself is one. */
+const TALKS = ["text-generation", "image-text-to-text", "text2text-generation"];
 
 /** The model a question goes to; null when none lives here. @type {import("../lib/store.js").Signal<Choice | null>} */
 export const active = signal(state.active);
@@ -79,6 +82,21 @@ export async function activate(name) {
   await refresh();
 }
 
+/** Make a model the one that answers, in a conversation that begins. @param {string} name */
+export async function talk(name) {
+  await activate(name);
+  if (state.room === "chat") return; // the one that is open goes on with it
+  sessionStorage.removeItem("domicile.chat.last");
+  location.assign("/");
+}
+
+/** What may be done with a model that has just come: talk with it, where it is one that talks. @param {Job} job */
+const next = ({ kind, result }) => {
+  const mine = kind === "pull" && choices.value?.installed.find((m) => m.name === result?.name);
+  if (!mine || !TALKS.includes(mine.task ?? TALKS[0]) || mine.format === "mlc" || mine.name === active.value?.name) return null;
+  return { label: say("page.shell.talk"), run: () => talk(mine.name).catch(report) };
+};
+
 /** Download what a name or an address says. @param {string} model @returns {Promise<Job>} */
 export async function pull(model) {
   const job = /** @type {Job} */ (await post("/domicile/pull", { model }));
@@ -94,9 +112,9 @@ function heard(job) {
   jobs.value = now;
   if (!over(job) || (before && over(before))) return;
   ended.value = [job, ...ended.value].slice(0, 30);
-  if (job.status === "done") toast(say(job.kind === "pull" ? "page.shell.pulled" : "page.shell.done", { model: job.model }), { kind: "good" });
+  if (job.status === "done") refresh().catch(report).then(() => toast(say(job.kind === "pull" ? "page.shell.pulled" : "page.shell.done", { model: job.model }), { kind: "good", action: next(job) }));
   else if (job.status === "failed") toast(say("page.shell.failed", { model: job.model }), { kind: "bad", hint: job.error?.message });
-  if (job.kind === "pull" || job.kind === "adopt") refresh().catch(report);
+  if (job.status !== "done" && job.kind === "pull") refresh().catch(report);
 }
 
 /** Listen to the house. */

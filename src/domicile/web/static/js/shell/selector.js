@@ -11,8 +11,12 @@ import { usePanel } from "./panel.js";
 import { CustomForm } from "./custom.js";
 import { Coming, CustomChoice, Installed, StandardChoice, Target } from "./choices.js";
 
+/** @typedef {import("./house.js").Standard} Standard */
+
 /** How many of the recommended ones are shown before anything is searched. */
 const FEW = 5;
+/** How many of those that live here are drawn at once; who has more of them searches, or opens the room of models. */
+const MANY = 60;
 
 export function Selector() {
   const [isOpen, setOpen] = useState(false);
@@ -66,10 +70,12 @@ function Panel({ close }) {
   const [asked, setAsked] = useState("");
   const place = useRef(/** @type {HTMLElement | null} */ (null));
   const all = use(choices);
+  const [judged, setJudged] = useState(/** @type {null | {order: (models: Standard[]) => Standard[]}} */ (null));
   use(jobs);
   use(awake);
   useEffect(() => {
     refresh().catch(report);
+    import("./standard.js").then((m) => m.judge()).then((order) => setJudged({ order }), () => setJudged({ order: (some) => some }));
     place.current?.querySelector("input")?.focus();
   }, []);
   /** @param {string[]} texts */
@@ -87,9 +93,9 @@ function Panel({ close }) {
   const coming = [...jobs.value.values()].filter((j) => j.kind === "pull" && !over(j) && !named.has(j.model.toLowerCase()) && fits(j.model));
   const custom = all?.custom.filter((c) => fits(c.id, c.name, c.description ?? "", c.kind)) ?? [];
   const targets = all?.away.filter((t) => fits(t.name, t.url)) ?? [];
-  const found = all?.standard.filter((s) => fits(s.name, s.organisation, s.best_for, ...s.needs)) ?? [];
+  const found = (judged?.order(all?.standard ?? []) ?? []).filter((s) => fits(s.name, s.organisation, s.best_for, ...s.needs));
   const standard = asked ? found.slice(0, 30) : found.filter((s, n) => n < FEW || comingOf(s.reference));
-  const nothing = all && !installed.length && !coming.length && !custom.length && !targets.length && !found.length;
+  const nothing = all && judged && !installed.length && !coming.length && !custom.length && !targets.length && !found.length;
   return html`<section class="selector-panel panel" id="selector-panel" role="dialog" aria-label=${say("page.selector.title")} ref=${place} onKeyDown=${keys}>
     <div class="search"><${Icon} name="search" />
       <input class="input" type="search" placeholder=${say("page.selector.search")} aria-label=${say("page.selector.search")} value=${asked} onInput=${(/** @type {any} */ e) => setAsked(e.target.value)} />
@@ -98,7 +104,8 @@ function Panel({ close }) {
       ${!all && html`<p class="loading" role="status"><span class="spinner" aria-hidden="true"></span>${say("page.shell.loading")}</p>`}
       ${nothing && html`<p class="empty">${say("page.selector.nothing", { asked })}</p>`}
       <${Group} title=${say("page.selector.installed")} show=${installed.length + coming.length > 0}>
-        ${installed.map((m) => html`<${Installed} key=${m.name} model=${m} pick=${() => pick(() => activate(m.name))} />`)}
+        ${installed.slice(0, MANY).map((m) => html`<${Installed} key=${m.name} model=${m} pick=${() => pick(() => activate(m.name))} />`)}
+        ${installed.length > MANY && html`<li class="choice-more small muted"><a href="/models?tab=installed">${say("page.selector.more", { n: installed.length - MANY })}</a></li>`}
         ${coming.map((j) => html`<${Coming} key=${j.id} job=${j} />`)}
       <//>
       <${Group} title=${say("page.selector.custom")} show=${custom.length > 0}>

@@ -1,5 +1,6 @@
 /** The room where one talks: the conversations at the side, the one that is open, where one writes. */
 import { say } from "../../lib/i18n.js";
+import { Icon } from "../../lib/icon.js";
 import { html, render, useEffect, useState } from "../../lib/preact.js";
 import { use } from "../../lib/store.js";
 import { report } from "../../lib/toast.js";
@@ -96,10 +97,13 @@ function useDrop() {
 }
 
 const STARTERS = ["fit", "quantisation", "private"];
+/** The small model that comes with the house: who has only that one is told that there are others. */
+const SAMPLE = "graine";
 
 /** @param {{answers: boolean}} props */
 function Welcome({ answers }) {
   const { temporary } = use(beginning);
+  const model = use(active);
   use(away);
   const words = !answers ? "page.chat.welcome.nobody" : temporary ? "page.chat.temporary.text" : strategy() === "home" ? "page.chat.welcome.text" : "page.chat.welcome.elsewhere";
   return html`<div class="welcome">
@@ -109,6 +113,10 @@ function Welcome({ answers }) {
       const question = say(`page.chat.starter.${one}`);
       return html`<button type="button" class="button" key=${one} onClick=${() => send(question, []).catch(report)}>${question}</button>`;
     })}</div>`}
-    ${!answers && html`<a class="button primary" href="/models">${say("page.selector.all")}</a>`}
+    ${model?.name === SAMPLE && html`<p class="small">${say("page.chat.welcome.sample", { model: SAMPLE })}</p>`}
+    <p class="welcome-next">
+      <a class=${answers ? "ghost" : "button primary"} href="/models"><${Icon} name="models" />${say("page.chat.welcome.find")}</a>
+      ${answers && html`<a class="ghost" href="/settings#tools"><${Icon} name="tools" />${say("page.chat.welcome.editor")}</a>`}
+    </p>
   </div>`;
 }

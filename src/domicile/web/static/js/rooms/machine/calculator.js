@@ -78,9 +78,9 @@ function Split({ of }) {
 function Rules({ of }) {
   return html`<section class="card stack"><h2>${say("page.machine.rules")}</h2><p class="muted">${say("page.machine.rules.text")}</p>
     <div class="table-wrap"><table class="table folds"><thead><tr><th scope="col">${say("page.machine.rule")}</th><th scope="col" class="end">${say("page.machine.rule.says")}</th><th scope="col" class="end">${say("page.machine.rule.error")}</th><th scope="col">${say("page.machine.rule.why")}</th></tr></thead>
-      <tbody>${of.rules_of_thumb.map((/** @type {any} */ r) => html`<tr key=${r.rule}><th scope="row">${r.rule}</th><td class="end num" data-label=${say("page.machine.rule.says")}>${size(r.bytes)}</td>
-        <td class="end num" data-label=${say("page.machine.rule.error")}>${r.error === null ? "?" : (r.error > 0 ? "+" : "") + percent(r.error)}</td><td>${r.wrong}</td></tr>`)}
-        <tr><th scope="row">${say("page.machine.rule.exact")}</th><td class="end num" data-label=${say("page.machine.rule.says")}><strong>${of.total_bytes === null ? "?" : size(of.total_bytes)}</strong></td><td></td><td>${say("page.machine.rule.counted")}</td></tr></tbody></table></div></section>`;
+      <tbody>${of.rules_of_thumb.map((/** @type {any} */ r) => html`<tr key=${r.rule}><th scope="row">${say(`page.models.rule.${r.rule}`)}</th><td class="end num" data-label=${say("page.machine.rule.says")}>${size(r.bytes)}</td>
+        <td class="end num" data-label=${say("page.machine.rule.error")}>${r.error === null ? "?" : (r.error > 0 ? "+" : "") + percent(r.error)}</td><td class="why-cell">${r.wrong}</td></tr>`)}
+        <tr><th scope="row">${say("page.machine.rule.exact")}</th><td class="end num" data-label=${say("page.machine.rule.says")}><strong>${of.total_bytes === null ? "?" : size(of.total_bytes)}</strong></td><td class="why-cell" colspan="2">${say("page.machine.rule.counted")}</td></tr></tbody></table></div></section>`;
 }
 
 /** @param {{query: string, choose: (name: string) => void}} props */

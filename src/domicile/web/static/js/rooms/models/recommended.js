@@ -5,7 +5,7 @@ import { Shown, useApi } from "../../lib/load.js";
 import { html } from "../../lib/preact.js";
 import { use } from "../../lib/store.js";
 import { report } from "../../lib/toast.js";
-import { activate, active, choices } from "../../shell/house.js";
+import { active, choices, talk } from "../../shell/house.js";
 import { CompareBox } from "./chosen.js";
 import { firstOf, toneOf } from "./judged.js";
 import { Empty, Get, Heading, parametersText, Speed, Verdict } from "./parts.js";
@@ -95,6 +95,6 @@ function Deeds({ model, primary = false }) {
   const mine = all?.installed.find((m) => wanted.includes(m.name.toLowerCase()) || m.aliases.some((a) => wanted.includes(a.toLowerCase())));
   const here = mine && (mine.name === chosen
     ? html`<span class="badge accent"><${Icon} name="check" />${say("page.models.active")}</span>`
-    : html`<button type="button" class="button small" onClick=${() => activate(mine.name).catch(report)}>${say("page.models.activate")}<span class="sr"> ${model.name}</span></button>`);
+    : html`<button type="button" class="button small ${primary ? "primary" : ""}" onClick=${() => talk(mine.name).catch(report)}><${Icon} name="chat" />${say("page.shell.talk")}<span class="sr"> ${model.name}</span></button>`);
   return html`<${Get} reference=${model.reference} name=${model.name} primary=${primary} here=${here} />`;
 }

@@ -23,8 +23,8 @@ function Pictures() {
     const ready = o.models.length > 0 && o.engine.state === "installed";
     return html`<div class="pictures">
       ${ready ? html`<${Form} options=${o} />` : html`<${Beginning} options=${o} />`}
-      <div class="stack loose pictures-made">${ready && html`<${Stage} />`}<${Gallery} quiet=${!ready} /></div>
-      ${ready && html`<p class="muted small pictures-note">${say("page.pictures.private")}</p>`}
+      <div class="stack loose pictures-made">${ready && html`<${Stage} />`}<${Gallery} quiet=${!ready} />
+        ${ready && html`<p class="muted small">${say("page.pictures.private")}</p>`}</div>
     </div>`;
   }}<//>`;
 }

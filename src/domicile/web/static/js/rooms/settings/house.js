@@ -8,9 +8,9 @@ import { toast } from "../../lib/toast.js";
 
 const GROUPS = {
   door: ["host", "port", "api_key", "session_idle", "session_life", "allowed_hosts", "allowed_origins", "body_limit", "lang"],
-  answers: ["context", "context_overflow", "keep_alive", "wake_timeout", "slots", "threads", "engine_memory", "models_memory", "queue", "queue_wait", "answer_limit", "selftest"],
+  answers: ["context", "context_overflow", "keep_alive", "wake_timeout", "slots", "threads", "engine_memory", "models_memory", "llama_build", "queue", "queue_wait", "answer_limit", "selftest"],
   network: ["offline", "strategy", "first_token", "hub", "hub_token", "ollama_registry", "connect_timeout", "read_timeout", "downloads", "download_limit", "download_hours", "webhook", "notices"],
-  folders: ["download_roots", "model_folders", "watch", "hf_home", "hf_cache", "ollama_models", "ollama_host", "ollama_elsewhere", "llama_cache", "wheels", "torch_index", "torch_build", "conversation_cache", "attachments"],
+  folders: ["download_roots", "model_folders", "watch", "hf_home", "hf_cache", "ollama_models", "ollama_host", "ollama_elsewhere", "llama_cache", "wheels", "torch_index", "torch_build", "llama_server", "conversation_cache", "attachments"],
 };
 
 export function House() {
@@ -27,6 +27,9 @@ export function House() {
         <ul class="list settings-list">${now.settings.filter((/** @type {any} */ s) => names.includes(s.name)).map((/** @type {any} */ s) => html`<${One} key=${s.name} s=${s} told=${setChanged} />`)}</ul></section>`)}`;
   }}<//>`;
 }
+
+/** What stands between backticks is to be typed as it is. @param {string} text */
+const marked = (text) => text.split("`").map((part, n) => (n % 2 ? html`<code>${part}</code>` : part));
 
 /** A value in the words of people. @param {any} s @param {any} value */
 function shown(s, value) {
@@ -66,7 +69,7 @@ function One({ s, told }) {
   };
   const options = s.kind === "flag" ? ["true", "false"] : s.options;
   const typed = s.secret ? "" : Array.isArray(s.value) ? s.value.join(", ") : String(s.value ?? "");
-  return html`<li class="wrap"><div class="grow"><code id="${id}n">${s.name}</code> ${s.waits && html`<span class="badge warn">${say("page.settings.waits")}</span>`}<p class="small muted">${s.text}</p></div>
+  return html`<li class="wrap"><div class="grow"><code id="${id}n">${s.name}</code> ${s.waits && html`<span class="badge warn">${say("page.settings.waits")}</span>`}<p class="small muted">${marked(s.text)}</p></div>
     <div class="setting-value"><strong class="cut">${shown(s, s.value)}</strong><span class="small muted">${say(`page.settings.from.${s.where}`, { env: s.env })}</span></div>
     <button type="button" class="ghost icon-only" disabled=${!s.editable} aria-expanded=${open ? "true" : "false"} onClick=${() => setOpen(!open)}><${Icon} name="edit" label=${say("page.settings.change", { name: s.name })} /></button>
     ${open && html`<form class="setting-form row" onSubmit=${submit}>

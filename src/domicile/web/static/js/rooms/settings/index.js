@@ -8,10 +8,11 @@ import { Doctor } from "../doctor.js";
 import { Account } from "./account.js";
 import { House } from "./house.js";
 import { Keys } from "./keys.js";
-import { Look, Tools } from "./look.js";
+import { About, Look } from "./look.js";
 import { People } from "./people.js";
 import { Leaves } from "./leaves.js";
 import { Targets } from "./targets.js";
+import { Tools } from "./tools.js";
 
 /** @param {HTMLElement} place */
 export async function mount(place) {
@@ -22,7 +23,8 @@ export async function mount(place) {
 /** @param {{me: any}} props */
 function Settings({ me }) {
   const all = [
-    { name: "me", label: say("page.settings.tab.me"), draw: () => html`<${Look} />${me.signed_in && html`<${Account} me=${me} />`}<${Tools} version=${state.version} />` },
+    { name: "me", label: say("page.settings.tab.me"), draw: () => html`<${Look} />${me.signed_in && html`<${Account} me=${me} />`}<${About} version=${state.version} />` },
+    { name: "tools", label: say("page.settings.tab.tools"), draw: () => html`<${Tools} closed=${me.closed} />` },
     { name: "keys", label: say("page.settings.tab.keys"), draw: () => html`<${Keys} closed=${me.closed} />` },
     { name: "leaves", label: say("page.settings.tab.leaves"), draw: () => html`<${Leaves} />`, only: true },
     { name: "away", label: say("page.settings.tab.away"), draw: () => html`<${Targets} />`, only: true },

@@ -1,4 +1,4 @@
-/** What only this browser keeps: language and theme; and where tools find the house. */
+/** What only this browser keeps: language and theme; and which house this is. */
 import { say } from "../../lib/i18n.js";
 import { html } from "../../lib/preact.js";
 import { state } from "../../lib/state.js";
@@ -14,12 +14,9 @@ export function Look() {
 }
 
 /** @param {{version: string}} props */
-export function Tools({ version }) {
-  const base = location.origin;
-  return html`<section class="card"><h2>${say("page.settings.tools")}</h2>
+export function About({ version }) {
+  return html`<section class="card"><h2>${say("page.settings.about")}</h2>
     <dl class="facts">
-      <dt>OpenAI</dt><dd><code>${base}/v1</code></dd>
-      <dt>Ollama, Anthropic</dt><dd><code>${base}</code></dd>
       <dt>${say("page.settings.version")}</dt><dd class="num">Domicile ${version}</dd>
       <dt>${say("page.settings.network")}</dt><dd>${say(state.offline ? "page.settings.offline" : "page.settings.online")}</dd>
     </dl></section>`;

@@ -18,17 +18,18 @@ export function named(code) {
   }
 }
 
-/** @param {{models: {name: string}[], wish: import("./index.js").Wish, change: (wish: import("./index.js").Wish) => void}} props */
+/** @param {{models: {name: string, tab?: boolean}[], wish: import("./index.js").Wish, change: (wish: import("./index.js").Wish) => void}} props */
 export function Choose({ models, wish, change }) {
   const languages = CODES.map((code) => ({ code, name: named(code) })).sort((a, b) => a.name.localeCompare(b.name, language()));
+  const inTab = (models.find((m) => m.name === wish.model) ?? models[0])?.tab;
   return html`<div class="fields">
     <div class="field"><label for="speech-model">${say("page.speech.model")}</label>
       <select id="speech-model" class="input" value=${wish.model || models[0]?.name} onChange=${(/** @type {any} */ e) => change({ ...wish, model: e.target.value })}>
-        ${models.map((m) => html`<option key=${m.name} value=${m.name}>${m.name}</option>`)}
-      </select></div>
+        ${models.map((m) => html`<option key=${m.name} value=${m.name}>${m.tab ? say("page.speech.in_tab", { name: m.name }) : m.name}</option>`)}
+      </select>${inTab && html`<span class="help">${say("page.speech.in_tab.text")}</span>`}</div>
     <div class="field"><label for="speech-language">${say("page.speech.language")}</label>
       <select id="speech-language" class="input" value=${wish.language} onChange=${(/** @type {any} */ e) => change({ ...wish, language: e.target.value })}>
-        <option value="">${say("page.speech.language.auto")}</option>
+        <option value="">${inTab ? named(language()) : say("page.speech.language.auto")}</option>
         ${languages.map((l) => html`<option key=${l.code} value=${l.code}>${l.name}</option>`)}
       </select></div>
     <label class="check full"><input type="checkbox" checked=${wish.translate} onChange=${(/** @type {any} */ e) => change({ ...wish, translate: e.target.checked })} /><span>${say("page.speech.translate")}</span></label>

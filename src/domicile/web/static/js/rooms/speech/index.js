@@ -12,6 +12,7 @@ import { Able } from "../able.js";
 import { Choose, hears } from "./choose.js";
 import { Engine } from "./engine.js";
 import { Recorder } from "./recorder.js";
+import { Coming, heard, listeners } from "./tab.js";
 import { Transcript } from "./transcript.js";
 
 /** @typedef {{id: number, start: number, end: number, text: string}} Segment */
@@ -22,7 +23,8 @@ export const mount = (place) => render(html`<${Speech} />`, place);
 
 function Speech() {
   const all = use(choices);
-  const models = all?.installed.filter(hears) ?? [];
+  const [inTab, setInTab] = useState(/** @type {{name: string, tab: true}[]} */ ([]));
+  const models = [...(all?.installed.filter(hears) ?? []), ...inTab];
   const [wish, setWish] = useState(/** @type {Wish} */ ({ model: "", language: "", translate: false }));
   const [sound, setSound] = useState(/** @type {{file: File, url: string} | null} */ (null));
   const [segments, setSegments] = useState(/** @type {Segment[]} */ ([]));
@@ -30,6 +32,7 @@ function Speech() {
   const [going, setGoing] = useState(/** @type {AbortController | null} */ (null));
   const [share, setShare] = useState(/** @type {number | null} */ (null));
   useEffect(() => void refresh().catch(report), []);
+  useEffect(() => void listeners().then(setInTab, report), [all]);
   useEffect(() => () => sound && URL.revokeObjectURL(sound.url), [sound]);
 
   /** @param {File} file */
@@ -46,8 +49,10 @@ function Speech() {
     setSegments([]);
     setShare(null);
     setFacts(null);
+    const chosen = models.find((m) => m.name === wish.model) ?? models[0];
+    const deed = inTab.some((m) => m === chosen) ? heard : written;
     try {
-      await written(sound.file, wish, leave.signal, (event) => {
+      await deed(sound.file, { ...wish, model: wish.model || (deed === heard ? chosen.name : "") }, leave.signal, (event) => {
         if (event.segment) {
           setSegments((before) => [...before, event.segment]);
           if (event.duration) setShare(Math.min(1, event.segment.end / event.duration));
@@ -72,6 +77,7 @@ function Speech() {
         ${going
           ? html`<button type="button" class="button" onClick=${() => going.abort()}><${Icon} name="stop" />${say("page.speech.stop")}</button>`
           : html`<button type="button" class="button primary" disabled=${!sound} onClick=${write}><${Icon} name="speech" />${say("page.speech.write")}</button>`}
+        ${going && html`<${Coming} />`}
         ${going && html`<progress class="grow" max="1" value=${share ?? undefined} aria-label=${say("page.speech.going")}></progress>`}
       </div>
     </section>`}

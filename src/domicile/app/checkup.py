@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import platform
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from domicile import __version__
-from domicile.config import Settings
+from domicile.app.rooms import Rooms
 from domicile.errors import DomicileError
-from domicile.library import Library, free_bytes
-from domicile.types import Installed
-
-if TYPE_CHECKING:
-    from domicile.advice import Adviser
-    from domicile.engines import Awake
-    from domicile.sources.hub import Hub
+from domicile.library import free_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,24 +23,8 @@ class Check:
     error: DomicileError | None = None
 
 
-class Checkup(ABC):
+class Checkup(Rooms):
     """What `House` can tell of itself. The rooms are its own."""
-
-    settings: Settings
-    library: Library
-
-    @property
-    @abstractmethod
-    def hub(self) -> Hub: ...
-
-    @property
-    @abstractmethod
-    def adviser(self) -> Adviser: ...
-
-    @abstractmethod
-    def session(
-        self, name: str, keep_alive_s: float | None = None
-    ) -> AbstractAsyncContextManager[tuple[Installed, Awake]]: ...
 
     async def doctor(self) -> list[Check]:
         """What is well and what is not, each with what to do."""
@@ -78,6 +53,8 @@ class Checkup(ABC):
                 async for _ in reply.body:
                     pass
                 sealed = getattr(awake, "sealed", None) or "?"
+                if sealed == "no":
+                    return Check("engine_open", reply.status == 200, {"engine": "llama"})
                 return Check("engine", reply.status == 200, {"engine": "llama", "sealed": sealed})
         except DomicileError as error:
             return Check("engine", False, {"engine": "llama"}, error)

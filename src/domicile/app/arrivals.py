@@ -8,58 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from domicile.config import Settings
+from domicile.app.rooms import Rooms
 from domicile.errors import BadField, DomicileError, OutsideRoots, PartialNotFound, StillBusy
-from domicile.library import Library, free_bytes
+from domicile.library import free_bytes
 from domicile.types import Installed, Job, ModelRef, Repository
 
 if TYPE_CHECKING:
-    from domicile.custom import Customs
     from domicile.download import Limiter, Partial, Wanted
-    from domicile.egress import Egress
-    from domicile.jobs import Jobs, Limits, Progress
-    from domicile.sources import Sources
-    from domicile.updates import Updates
+    from domicile.jobs import Limits, Progress
 
 
-class Arrivals(ABC):
+class Arrivals(Rooms):
     """What `House` does so that models come. The rooms are its own."""
-
-    settings: Settings
-    library: Library
-
-    @property
-    @abstractmethod
-    def egress(self) -> Egress: ...
-
-    @property
-    @abstractmethod
-    def jobs(self) -> Jobs: ...
-
-    @property
-    @abstractmethod
-    def sources(self) -> Sources: ...
-
-    @property
-    @abstractmethod
-    def updates(self) -> Updates: ...
-
-    @property
-    @abstractmethod
-    def _limiter(self) -> Limiter: ...
-
-    @property
-    @abstractmethod
-    def customs(self) -> Customs: ...
-
-    @abstractmethod
-    async def selftest(self, name: str, *, gentle: bool = False) -> dict[str, Any]: ...
 
     async def pull(
         self,

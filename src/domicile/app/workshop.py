@@ -7,38 +7,21 @@ awake. Knows extras by their room and models by the runner; knows no face.
 from __future__ import annotations
 
 import contextlib
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from domicile.config import Settings
+from domicile.app.rooms import Rooms
 from domicile.errors import Offline
 from domicile.types import Job
 
 if TYPE_CHECKING:
-    from domicile.egress import Egress
     from domicile.extras import Extra, Extras, Finding
-    from domicile.jobs import Jobs, Progress
-    from domicile.runner import Runner
+    from domicile.jobs import Progress
 
 
-class Workshop(ABC):
+class Workshop(Rooms):
     """What `House` does about engines. The rooms are its own."""
-
-    settings: Settings
-
-    @property
-    @abstractmethod
-    def egress(self) -> Egress: ...
-
-    @property
-    @abstractmethod
-    def jobs(self) -> Jobs: ...
-
-    @property
-    @abstractmethod
-    def runner(self) -> Runner: ...
 
     @cached_property
     def extras(self) -> Extras:
