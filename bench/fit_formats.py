@@ -3,9 +3,10 @@
 Makes models of random weights in the shapes of public ones, reads their headers as the house does, wakes each in its
 engine's own child, asks once, and reads the child's resident memory: the most of it while it answered, and what it
 keeps afterwards. A text of 512 tokens is read, or a minute of sound. Each line is kept in
-`bench/data/fit_formats.csv`, so that the sums of `domicile.need` can be fitted and judged without one shape (`judge`).
-Usage: OMP_WAIT_POLICY=passive python -m bench.fit_formats measure text encoder onnx sound pictures
-       python -m bench.fit_formats measure text:smollm2-135m
+`bench/data/fit_formats.csv`, so that the sums of `domicile.runtime_memory` can be judged again, and without the shape
+in question (`judge`).
+Usage: OMP_WAIT_POLICY=passive python -m bench.fit_formats measure text encoder sound
+       python -m bench.fit_formats measure text:smollm2-135m --engines ~/.domicile/engines
        python -m bench.fit_formats judge
 """
 
@@ -68,7 +69,6 @@ WHISPERS: dict[str, dict[str, int]] = {
     "small": {"h": 768, "n": 12, "q": 12},
     "medium": {"h": 1024, "n": 24, "q": 16},
 }
-PICTURES = ("sd-1.5", "sd-2.1", "sd-xl-reduced")
 
 
 # -- models of random weights --------------------------------------------------------------------------------
@@ -122,13 +122,15 @@ def words_for(size: int, folder: Path, bert: bool = False) -> None:
 
 
 def filled(model: Any) -> Any:
-    """Weights without the minutes of drawing them: the same million random numbers again and again."""
+    """Weights without the minutes of drawing them: the same million random numbers again and again, each tensor's
+    beginning elsewhere."""
     import torch
 
     some = torch.randn(1 << 20) * 0.02
     with torch.no_grad():
-        for tensor in model.parameters():
+        for number, tensor in enumerate(model.parameters()):
             flat = tensor.view(-1)
+            some = some.roll(7919 * (number + 1))  # onnxruntime keeps equal tensors once
             for begin in range(0, flat.numel(), some.numel()):
                 piece = flat[begin : begin + some.numel()]
                 piece.copy_(some[: piece.numel()])
@@ -377,13 +379,32 @@ async def measure(wanted: list[str], environments: Path | None) -> None:
             await KINDS[kind](bench, only)
 
 
+def judge() -> None:
+    """Today's sums on what was measured; and each shape with the constant of its process fitted to the others alone."""
+    rows = kept()
+    family = {id(row): (row["kind"], row["detail"].split()[-1] if row["kind"] == "sound" else "") for row in rows}
+    print("| kind | model | said MiB | taken MiB | off by | constant of the other shapes |\n|---|---|---|---|---|---|")
+    for row in rows:
+        said, taken = predicted_again(row), int(row["taken"])
+        others = [r for r in rows if family[id(r)] == family[id(row)] and r["shape"] != row["shape"]]
+        moved = sum(int(r["taken"]) - predicted_again(r) for r in others) / max(1, len(others))
+        without = f"{(said + moved) / taken - 1:+.1%}" if others else ""
+        name = f"{row['shape']} {row['detail']}"
+        print(
+            f"| {row['kind']} | {name} | {said / MIB:,.0f} | {taken / MIB:,.0f} | {said / taken - 1:+.1%} | {without} |"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("act", choices=["measure"])
+    parser.add_argument("act", choices=["measure", "judge"])
     parser.add_argument("kinds", nargs="*")
     parser.add_argument("--engines", type=Path, help="a house's folder of installed engines, instead of borrowing ours")
     options = parser.parse_args()
-    asyncio.run(measure(options.kinds, options.engines))
+    if options.act == "judge":
+        judge()
+    else:
+        asyncio.run(measure(options.kinds, options.engines))
 
 
 if __name__ == "__main__":

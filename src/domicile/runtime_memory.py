@@ -14,8 +14,10 @@ from domicile.picture_memory import NATIVE_HALF
 from domicile.types import Facts, Hardware
 
 MIB = 1024**2
-PROMPT = 512
-"""Tokens that are read at once, when a context is as long."""
+PIECE = 1024
+"""Tokens of a prompt that are read at once (`textgen.batch`)."""
+TEXT = 512
+"""Tokens of a text that an encoder reads."""
 _HALF = frozenset({"F16", "BF16", "float16", "bfloat16"})
 _WIDTHS = {"F32": 4.0, "F16": 2.0, "BF16": 2.0, "I16": 2.0, "I8": 1.0, "Q8_0": 34 / 32, "Q5_0": 22 / 32}
 _WIDTHS |= {"Q5_1": 24 / 32, "Q4_0": 18 / 32, "Q4_1": 20 / 32, "float32": 4.0, "float16": 2.0, "bfloat16": 2.0}
@@ -25,17 +27,18 @@ TEXT_TOKEN_BYTES = 1100.0
 """Of the vocabulary: the tokenizer's tables, and scores."""
 TEXT_VALUES = 4.0
 """Values kept at once for each token of a piece and each of a layer's widths."""
-TEXT_KEPT = 1.33
-"""A cache grows by copying: what it held before is there for a moment."""
+TEXT_KEPT = 1.6
+"""A cache grows by copying: what it held before is there for a moment, or stays with the allocator."""
 ENCODER_PROCESS = 362 * MIB
 ENCODER_TOKEN_BYTES = 440.0
 ENCODER_VALUES = 1.0
-GRAPH_PROCESS = 120 * MIB
+GRAPH_PROCESS = 100 * MIB
 GRAPH_TOKEN_BYTES = 300.0
 GRAPH_VALUES = 2.0
-SOUND_PROCESS = 110 * MIB
-SOUND_CROSS = 1.0
-SOUND_SCORES = 1.0
+SOUND_PROCESS = {"int8": 205 * MIB, "float32": 162 * MIB}
+"""With a minute of sound and its features; eight bits are made of something wider first."""
+SOUND_CROSS = 1.7
+"""Keys and values of the sound, and those of what is written, five ways at once."""
 _FRAMES = 1500
 """Of thirty seconds of sound, which Whisper always hears."""
 
@@ -77,7 +80,7 @@ def text(facts: Facts, hardware: Hardware, context: int, slots: int) -> Need:
     if memory.trouble(facts) is None:
         kept = int(memory.kv_bytes(facts, context, slots=slots) * width / 2 * TEXT_KEPT)
     wide = (facts.n_embd or 0) + (facts.n_ff or 0)
-    work = int(min(context, PROMPT) * wide * width * TEXT_VALUES)
+    work = int(min(context, PIECE) * wide * width * TEXT_VALUES)
     return Need(weights, kept, work, TEXT_PROCESS + int((facts.n_vocab or 0) * TEXT_TOKEN_BYTES))
 
 
@@ -85,7 +88,7 @@ def encoder(facts: Facts) -> Need:
     """A model of transformers that gives vectors, in float32."""
     weights = int((facts.weights_bytes or 0) * 4 / _WIDTHS.get(facts.quantisation or "F32", 4.0))
     wide = (facts.n_embd or 0) + (facts.n_ff or 0)
-    work = int(PROMPT * wide * 4 * ENCODER_VALUES)
+    work = int(TEXT * wide * 4 * ENCODER_VALUES)
     return Need(weights, 0, work, ENCODER_PROCESS + int((facts.n_vocab or 0) * ENCODER_TOKEN_BYTES))
 
 
@@ -95,7 +98,7 @@ def graph(facts: Facts, context: int) -> Need:
     wide = facts.n_embd or max((min(t.dims) for t in facts.tensors if len(t.dims) == 2), default=0)
     talks = facts.task in {None, "text-generation"} and memory.trouble(facts) is None
     kept = int(memory.kv_bytes(facts, context) * 2) if talks else 0
-    work = int(PROMPT * 5 * wide * 4 * GRAPH_VALUES)
+    work = int(TEXT * 5 * wide * 4 * GRAPH_VALUES)
     return Need(facts.weights_bytes or 0, kept, work, GRAPH_PROCESS + int(vocabulary * GRAPH_TOKEN_BYTES))
 
 
@@ -108,6 +111,6 @@ def hearing(facts: Facts, compute: str = "int8") -> Need | None:
     wide = facts.n_embd
     layers = len(facts.layers) or {384: 4, 512: 6, 768: 12, 1024: 24, 1280: 32}.get(wide, wide // 40)
     cross = int(layers * _FRAMES * wide * 2 * 4 * SOUND_CROSS)
-    scores = int(max(1, wide // 64) * _FRAMES * _FRAMES * 4 * SOUND_SCORES)
+    scores = int(max(1, wide // 64) * _FRAMES * _FRAMES * 4)
     weights = int(facts.weights_bytes / width * (4 if compute == "float32" else 1))
-    return Need(weights, cross, scores, SOUND_PROCESS)
+    return Need(weights, cross, scores, SOUND_PROCESS.get(compute, SOUND_PROCESS["int8"]))

@@ -16,6 +16,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from domicile import ears
 from domicile.app import open_house
 from domicile.config import load
 from domicile.web import build
@@ -40,6 +41,8 @@ class Case:
 
     make: Callable[[Path], Path]
     ask: Callable[[httpx2.AsyncClient, str, Path], Awaitable[None]]
+    task: str = "text-generation"
+    """As the Hub says it."""
 
 
 async def chats(http: httpx2.AsyncClient, model: str, _: Path) -> None:
@@ -80,16 +83,16 @@ def _minilm(_: Path) -> Path:
 CASES: dict[str, dict[str, Case]] = {
     "onnx": {
         "text": Case(lambda place: graphs.graine(place / "graine"), chats),
-        "encoder": Case(lambda place: graphs.bert(minilm.weights(), place / "mini"), embeds),
+        "encoder": Case(lambda place: graphs.bert(minilm.weights(), place / "mini"), embeds, "feature-extraction"),
     },
     "whisper": {
-        "safetensors": Case(lambda place: whisper.transformers(place / "tiny"), hears),
+        "safetensors": Case(lambda place: whisper.transformers(place / "tiny"), hears, ears.HEARS),
     },
     "transformers": {
         "text": Case(lambda place: tensors.graine(place / "graine"), chats),
-        "encoder": Case(_minilm, embeds),
+        "encoder": Case(_minilm, embeds, "sentence-similarity"),
     },
-    "images": {"sd": Case(painters.folder, draws)},
+    "images": {"sd": Case(painters.folder, draws, "text-to-image")},
 }
 
 
@@ -108,7 +111,7 @@ async def test_from_an_empty_folder_with_the_one_command(hub: FakeHub, extra: st
         place = tmp_path / what
         place.mkdir()
         repository = f"org/{extra}-{what}"
-        hub.add(repository, _files(case.make(place)))
+        hub.add(repository, _files(case.make(place)), task=case.task)
         pulled = domicile("pull", repository, "--json")
         assert pulled.returncode == 0, pulled.stderr
         names[what] = repository
