@@ -71,9 +71,9 @@ def test_the_theme_changes_at_once_and_stays(house: Standing, visit: Visit) -> N
     page = visit(house.url + "/models")
     ground = "() => getComputedStyle(document.body).backgroundColor"
     before = page.evaluate(ground)
-    page.locator("[data-theme-choice=dark]").click()
+    page.locator("[data-theme-choice=dark]").click()  # a link, should the script not be there yet
+    page.wait_for_function("before => getComputedStyle(document.body).backgroundColor !== before", arg=before)
     dark = page.evaluate(ground)
-    assert dark != before
     page.goto(house.url + "/machine")
     assert page.evaluate(ground) == dark
 
