@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import os
 import re
 import socket
 import subprocess
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from domicile.child import environment
 from domicile.engines.llama import ENVIRONMENT
 from domicile.memory import CHECKPOINTS
 
@@ -94,7 +94,7 @@ def engine(
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env={**os.environ, **ENVIRONMENT},
+                env={**environment(), **ENVIRONMENT},
             )
         assert child.stdin
         assert child.stdout

@@ -110,6 +110,10 @@ def house(home: Path) -> Iterator[tuple[Side, subprocess.Popen[bytes], float]]:
             process.wait()
 
 
+OURS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+"""How threads wait is our choice, which the bare engine does not make."""
+
+
 def _environment(home: Path) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("DOMICILE_", "HF_"))}
     return {
@@ -147,6 +151,7 @@ def bare(model: Path, folder: Path) -> Iterator[Side]:
         "alias": "bare",
         "address": "127.0.0.1",
         "key": key,
+        "folder": str(folder / "bare"),
         "house": os.getpid(),
         "plan": asdict(launch.plan),
         "threads": launch.threads,
@@ -158,7 +163,7 @@ def bare(model: Path, folder: Path) -> Iterator[Side]:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env=child.environment() | ENVIRONMENT,
+            env={k: v for k, v in child.environment().items() if k not in OURS} | ENVIRONMENT,
             start_new_session=True,  # as the house does: Linux shares the processor between sessions
         )
     assert process.stdin is not None
