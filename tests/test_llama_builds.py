@@ -196,6 +196,7 @@ def record(native: Pace | None, *, same: bool = True) -> Record:
         (BOTH, record(Pace(210, 11)), {"usual": "wheel", "own": "native"}, "native", "tune.asked"),
         (BOTH, record(Pace(210, 11)), {"own": "server"}, "native", "tune.build_missing"),
         ({**BOTH, "server": SERVER}, None, {"named": True}, "server", "tune.build_named"),
+        (BOTH, record(Pace(210, 11)), {"named": True}, "native", "tune.build_unfit"),
         ({"server": SERVER}, None, {}, "server", "tune.build_only"),
         ({}, None, {}, None, "tune.build_none"),
     ],

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -117,7 +117,10 @@ def choose(
             return Chosen(builds[wished], by, Reason("tune.asked", {"n": wished}))  # type: ignore[index, arg-type]
         found = _automatic(builds, record, family, named=named)
         return Chosen(found.build, "house", Reason("tune.build_missing", {"kind": wished, **_facts(found.build)}))
-    return _automatic(builds, record, family, named=named)
+    found = _automatic(builds, record, family, named=named)
+    if named and "server" not in builds:
+        return replace(found, why=Reason("tune.build_unfit", _facts(found.build)))
+    return found
 
 
 def _facts(build: Build | None) -> dict[str, str]:

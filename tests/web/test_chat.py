@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,8 +71,6 @@ def talking(opened: Talking) -> Iterator[Talking]:
 
 
 def _wait(true: Any) -> None:
-    import time
-
     for _ in range(600):
         if true():
             return
@@ -166,6 +165,31 @@ def test_an_answer_is_stopped_goes_on_and_fails_with_what_to_do(talking: Talking
     talking.target.fault = "well"
     note.get_by_role("button", name="Réessayer").click()
     expect(_answered(page).locator(".written")).to_have_text("One two.")
+
+
+def test_a_reply_that_comes_after_the_whole_answer_does_not_say_that_it_is_still_written(
+    talking: Talking, visit: Visit
+) -> None:
+    talking.target.words = ("One", "two.")
+    talking.target.going.clear()
+    chat = talking.chat(strategy="away")
+    page = visit(f"{talking.url}/?chat={chat}")
+    _say(page, "Count")
+    expect(page.locator(".turn.assistant .written")).to_contain_text("One")
+    page.keyboard.press("Escape")
+    _answered(page)
+    talking.target.going.set()
+
+    def late(route: Any) -> None:
+        reply = route.fetch()
+        _wait(lambda: not httpx2.get(f"{talking.url}/domicile/chats/{chat}").json()["writing"])
+        time.sleep(0.5)  # the stream tells the page the whole answer meanwhile
+        route.fulfill(response=reply)
+
+    page.route("**/answer", late)
+    with page.expect_response("**/answer"):
+        page.get_by_role("button", name="Continue", exact=True).click()
+    expect(_answered(page).locator(".written")).to_have_text("One One two.")
 
 
 def test_the_list_is_searched_renamed_pinned_put_away_and_cleared(talking: Talking, visit: Visit) -> None:

@@ -43,7 +43,7 @@ __all__ = ["Check", "House", "open_house"]
 _TEND_S = 300.0
 
 
-class House(Answers, Arrivals, Derived, Exchange, Checkup, Workshop, Foundry):
+class House(Checkup, Answers, Arrivals, Derived, Exchange, Workshop, Foundry):
     """All the rooms. Made by `open_house`."""
 
     async def close(self) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from domicile import __version__
-from domicile.app.rooms import Rooms
+from domicile.app.answers import Answers
 from domicile.errors import DomicileError
 from domicile.library import free_bytes
 
@@ -23,7 +23,7 @@ class Check:
     error: DomicileError | None = None
 
 
-class Checkup(Rooms):
+class Checkup(Answers):
     """What `House` can tell of itself. The rooms are its own."""
 
     async def doctor(self) -> list[Check]:

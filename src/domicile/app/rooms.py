@@ -22,7 +22,7 @@ from domicile.config import Settings
 from domicile.db import Database
 from domicile.errors import DomicileError
 from domicile.library import Library, free_bytes
-from domicile.types import EMBEDDED, Facts, Installed, Load, Terms, Ticket
+from domicile.types import EMBEDDED, Facts, Installed, Load, Terms
 
 if TYPE_CHECKING:
     import httpx2
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from domicile.custom import Customs
     from domicile.download import Limiter
     from domicile.egress import Egress
-    from domicile.engines import Awake, Engine, Launch
+    from domicile.engines import Engine, Launch
     from domicile.giving import Giving
     from domicile.jobs import Jobs, Kind
     from domicile.jobs.hands import Launcher, Takes
@@ -398,17 +398,6 @@ class Rooms(ABC):
         return replace(launch, embedding=embedding, ranking=ranking, adapters=adapters)
 
     # -- what parts of the house need of each other --
-
-    @abstractmethod
-    def session(
-        self,
-        name: str,
-        keep_alive_s: float | None = None,
-        *,
-        terms: Terms = NO_TERMS,
-        ticket: Ticket | None = None,
-        turn: bool = True,
-    ) -> AbstractAsyncContextManager[tuple[Installed, Awake]]: ...
 
     @abstractmethod
     def answer(self, ask: Ask) -> AbstractAsyncContextManager[Answer]: ...

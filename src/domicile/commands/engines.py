@@ -32,7 +32,7 @@ async def engine(
     desk: Desk, act: str, engine: str | None, yes: bool, torch_index: str | None, cuda: bool | None
 ) -> None:
     if act in {"add", "remove"} and engine is None:
-        raise MissingField(field="ENGINE", reason="argument")
+        raise MissingField(field="ENGINE", reason="argument", command="engine")
     if act in {"build", "try"} and engine not in {None, _LLAMA}:
         raise BadField(field="ENGINE", problem=engine, reason="one_of", allowed=_LLAMA)
     async with desk.house() as house:
@@ -50,7 +50,8 @@ async def engine(
         elif act == "remove":
             gone = await house.delete(f"/domicile/engines/{engine}")
             size = i18n.size(desk.output.lang, gone["freed_bytes"])
-            desk.output.result(gone, desk.output.say("engine.removed", name=gone["name"], size=size))
+            key = "engine.removed.llama" if gone["name"] == _LLAMA else "engine.removed"
+            desk.output.result(gone, desk.output.say(key, name=gone["name"], size=size))
         else:
             await _examine(desk, house, engine)
 

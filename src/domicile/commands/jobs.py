@@ -27,9 +27,9 @@ async def jobs(desk: Desk, action: str | None, job: str | None, value: str | Non
             _show(desk, await house.get("/domicile/jobs"))
             return
         if job is None:
-            raise MissingField(field="JOB", reason="argument")
+            raise MissingField(field="JOB", reason="argument", command="jobs")
         if action in _VALUES and value is None:
-            raise MissingField(field=str(action).upper(), reason="argument")
+            raise MissingField(field=str(action).upper(), reason="argument", command="jobs")
         found = await _find(house, job)
         if action == "follow":
             await followed(desk, house, found)

@@ -119,10 +119,11 @@ export class Conversation {
 
   /** Ask for an answer: see `POST /domicile/chats/{id}/answer`. @param {Record<string, any>} wanted */
   async answer(wanted) {
+    const before = this.messages.value;
     const { chat, messages } = await post(this.path("/answer"), wanted);
-    // The stream may be ahead of this reply: what it told already is newer.
+    // The stream may be ahead of this reply: what it told since the question is newer, even that all is said.
     const all = new Map(this.messages.value);
-    for (const one of messages) if (!all.has(one.id) || (wanted.continue && all.get(one.id)?.state !== "writing")) all.set(one.id, one);
+    for (const one of messages) if (all.get(one.id) === before.get(one.id)) all.set(one.id, one);
     this.messages.value = all;
     this.chat.value = chat;
   }
