@@ -15,6 +15,8 @@ import time
 from typing import Any
 from urllib.parse import urlsplit
 
+from bench.streams import connect
+
 
 def request(volley: dict[str, Any], prompt: str) -> tuple[str, dict[str, Any]]:
     """Route and body."""
@@ -62,10 +64,10 @@ async def ask(volley: dict[str, Any], prompt: str) -> dict[str, float]:
     path, asked = request(volley, prompt)
     body = json.dumps(asked).encode()
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: {place.netloc}\r\nAuthorization: Bearer {volley['key']}\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: {place.netloc or 'engine'}\r\nAuthorization: Bearer {volley['key']}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     )
-    reader, writer = await asyncio.open_connection(place.hostname, place.port)
+    reader, writer = await connect(place)
     piece, last_mark = PIECE[volley["dialect"]], LAST[volley["dialect"]]
     first = last = 0.0
     tokens = pieces = 0

@@ -3,8 +3,8 @@
     python -m bench.dialects [--shape qwen2.5-0.5b] [--quant Q4_K_M] [--layers N] [--tokens 64] [--rounds 5]
                              [--clients 1 8 16] [--model FILE.gguf]
 
-As `overhead.py`: one house and one bare engine with the same parameters, one client process that asks them in turn
-(bare, OpenAI, Ollama, Anthropic, Responses, bare ...). Each round gives a ratio for each dialect; the median counts.
+As `overhead.py`: one house and the engine that it holds, asked at its own door by the client process that asks the
+house (bare, OpenAI, bare, Ollama ...). Each round gives a ratio for each dialect; the median counts.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psutil
 from tools.random_gguf import SHAPES, write
 
 from bench import overhead
-from bench.overhead import Side, bare, house, post
+from bench.overhead import Side, door_of, house, post
 
 DIALECTS = ("openai", "ollama", "anthropic", "responses")
 GOAL = {1: 0.98}
@@ -34,9 +35,12 @@ class Asker:
     """The client process, the same one for every side."""
 
     def __init__(self) -> None:
-        program = str(Path(__file__).with_name("dialect_streams.py"))
         self._process = subprocess.Popen(
-            [sys.executable, program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "bench.dialect_streams"],
+            cwd=overhead.ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
 
     def __call__(self, side: Side, dialect: str, prompts: Sequence[str], tokens: int) -> list[dict[str, float]]:
@@ -95,12 +99,15 @@ def measure(sides: tuple[Side, Side], process: psutil.Process, counts: Sequence[
             rates: dict[str, list[tuple[float, float, float]]] = {d: [] for d in DIALECTS}
             spent: dict[str, list[float]] = {d: [] for d in DIALECTS}
             for number in range(1, rounds + 1):
-                for dialect in DIALECTS:  # each beside a bare one of its own: a machine's mood lasts a second
+                for place, dialect in enumerate(DIALECTS):  # each beside a bare one: a machine's mood lasts a second
                     asked = prompts(number, count)
-                    a = asker(plain, "openai", asked, tokens)
+                    if (number + place) % 2:
+                        a = asker(plain, "openai", asked, tokens)
                     before = spent_s(process)
                     b = asker(home, dialect, asked, tokens)
                     used = spent_s(process) - before
+                    if not (number + place) % 2:
+                        a = asker(plain, "openai", asked, tokens)
                     rates[dialect].append((rate(a), rate(b), first(b) - first(a)))
                     spent[dialect].append(used * 1000 / sum(s["tokens"] for s in b))
                 print(f"{count} clients, round {number} of {rounds}", file=sys.stderr)
@@ -138,9 +145,11 @@ def main() -> None:
         if model is None:
             model = folder / "model.gguf"
             write(asked.shape, asked.quant, model, layers=asked.layers)
-        with house(folder / "home") as (side, process, _), bare(model, folder) as plain:
+        with house(folder / "home") as (side, process, _):
             entered = post(f"{side.url}/domicile/models", {"path": str(model)})
             home = Side(side.name, side.url, side.key, entered["name"])
+            post(f"{side.url}/domicile/models/{quote(home.model)}/wake")
+            plain = door_of(process.pid, home.model)
             measure((plain, home), psutil.Process(process.pid), asked.clients, asked.tokens, asked.rounds)
 
 

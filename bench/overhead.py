@@ -1,12 +1,16 @@
 """What the house costs: Domicile's HTTP API beside the bare engine that it holds.
 
-    python -m bench.overhead [--shape qwen2.5-0.5b] [--quant Q4_K_M] [--tokens 128] [--rounds 7] [--layers N]
-                             [--clients 1 8] [--model FILE.gguf]
+    python -m bench.overhead [--shape qwen2.5-0.5b] [--quant Q4_K_M] [--tokens 64] [--rounds 4] [--engines 3]
+                             [--layers N] [--clients 1 8] [--model FILE.gguf]
 
-One run holds both sides: a house (`domicile serve`) and the same child program with the same parameters, asked
-directly over loopback TCP with a key. One client process asks them in turn (A B A B ...); each pair gives one ratio,
-and the median of the ratios is the answer, so that a machine that is slow for a minute is slow for both. Then alone:
-how fast the house opens, what it holds in memory when every model is asleep, what `domicile list` costs.
+One run holds three sides, which one client process asks in an order that changes: a house (`domicile serve`); the
+very engine it holds, asked at its own door; and another engine, the same program with the same parameters, started
+without any of the house's choices of how threads wait. Each round gives one ratio and the median of the ratios is the
+answer, so that a machine that is slow for a minute is slow for all. Two processes that do the same differ by up to 7 %
+for as long as they live (where their memory lies; `default` beside `default`, docs/why.md), so what the house adds is
+read beside the very engine, and the other one, which is started anew several times, says whether the house starts
+engines well. Then alone: how fast the house opens, what it holds in memory when every model is asleep, what
+`domicile list` costs.
 
 Weights are random (`tools/random_gguf.py`): they weigh and compute like real ones. Prints a table for `RESULTS.md`.
 """
@@ -19,6 +23,7 @@ import contextlib
 import json
 import os
 import platform
+import random
 import secrets
 import socket
 import statistics
@@ -27,7 +32,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,6 +55,14 @@ domicile.seal.cut_off = lambda: "open"
 runpy.run_path({str(CHILD)!r}, run_name="__main__")
 """
 """The child as it is, but for its network: the bare engine is asked over loopback."""
+KEY = secrets.token_urlsafe(24)
+HOUSE = f"""
+import runpy, secrets, sys
+from domicile import ward
+ward.secrets.token_urlsafe = lambda size: {KEY!r}
+runpy.run_module("domicile", run_name="__main__", alter_sys=True)
+"""
+"""The house as it is, but for the key of its engine's door, which the client knows too."""
 SLOTS = 8
 CONTEXT = 1024
 PROBES = 8
@@ -90,7 +103,7 @@ def house(home: Path) -> Iterator[tuple[Side, subprocess.Popen[bytes], float]]:
         port = free.getsockname()[1]
     began = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", "domicile", "serve", "--port", str(port), "--quiet"],
+        [sys.executable, "-P", "-c", HOUSE, "serve", "--port", str(port), "--quiet"],
         env=_environment(home),
         stdout=subprocess.DEVNULL,
     )
@@ -144,13 +157,12 @@ async def _launch(model: Path, folder: Path) -> Launch:
 @contextlib.contextmanager
 def bare(model: Path, folder: Path) -> Iterator[Side]:
     """The engine's own program with the parameters the house gives it, at a TCP port instead of a Unix socket."""
-    key = secrets.token_urlsafe(24)
     launch = asyncio.run(_launch(model, folder))
     asked = {
         "model": str(model),
         "alias": "bare",
         "address": "127.0.0.1",
-        "key": key,
+        "key": KEY,
         "folder": str(folder / "bare"),
         "house": os.getpid(),
         "plan": asdict(launch.plan),
@@ -174,7 +186,7 @@ def bare(model: Path, folder: Path) -> Iterator[Side]:
         answer = json.loads(process.stdout.readline() or b"{}")
         if "ready" not in answer:
             raise SystemExit(f"the bare engine did not load: {answer}")
-        yield Side("bare engine", answer["ready"], key, "bare")
+        yield Side("another engine", answer["ready"], KEY, "bare")
     finally:
         process.stdin.close()
         try:
@@ -183,6 +195,12 @@ def bare(model: Path, folder: Path) -> Iterator[Side]:
             process.kill()
             process.wait()
         process.stdout.close()
+
+
+def door_of(house: int, model: str) -> Side:
+    """Where the house's only engine listens."""
+    (door,) = Path(tempfile.gettempdir()).glob(f"domicile-{house}-*/door.sock")
+    return Side("its engine", f"unix:{door}", KEY, model)
 
 
 def post(url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -252,11 +270,6 @@ def _whole(streams: Sequence[Stream]) -> float:
     return sum(s.tokens for s in streams) / (ended - began)
 
 
-def _own(streams: Sequence[Stream]) -> float:
-    """What the engine says of its own speed, all streams together."""
-    return sum(s.own for s in streams)
-
-
 def _first(streams: Sequence[Stream]) -> float:
     """Milliseconds to the first token, the median of the streams."""
     return statistics.median((s.came[0] - s.began) * 1000 for s in streams)
@@ -265,62 +278,84 @@ def _first(streams: Sequence[Stream]) -> float:
 # -- the questions --
 
 
-def streaming(
-    sides: tuple[Side, Side], process: psutil.Process, counts: Sequence[int], tokens: int, rounds: int
-) -> Iterator[Row]:
+@dataclass(frozen=True, slots=True)
+class Sides:
+    house: Side
+    direct: Side
+    """The engine that the house holds, at its own door."""
+    other: Side
+    """An engine that the house has not started."""
+
+    def shuffled(self) -> list[tuple[str, Side]]:
+        sides = [("house", self.house), ("direct", self.direct), ("other", self.other)]
+        random.shuffle(sides)
+        return sides
+
+
+class Streaming:
     """Decode speed and time to the first token, side by side, and what the house's own process took meanwhile."""
-    asker = Asker()
-    wholes: dict[int, list[tuple[float, float]]] = {count: [] for count in counts}
-    taken: dict[int, list[tuple[float, float]]] = {count: [] for count in counts}
-    """Microseconds of processor a token: of the house, and of its engine."""
-    rates: dict[int, list[tuple[float, float]]] = {count: [] for count in counts}
-    own: dict[int, list[tuple[float, float]]] = {count: [] for count in counts}
-    firsts: dict[int, list[tuple[float, float]]] = {count: [] for count in counts}
-    probes: list[tuple[float, float]] = []
-    try:
-        for side in sides:  # both awake, warm, and with the short question in their cache
-            asker(side, _prompts(0, SLOTS), 8, cached=False)
+
+    def __init__(self, counts: Sequence[int], tokens: int) -> None:
+        self._counts, self._tokens, self._number = counts, tokens, 0
+        self._taken: dict[int, list[tuple[float, float]]] = {count: [] for count in counts}
+        """Microseconds of processor a token: of the house, and of its engine."""
+        self._said: dict[int, list[dict[str, list[Stream]]]] = {count: [] for count in counts}
+        """What each side said in a round."""
+        self._probes: list[tuple[float, float]] = []
+
+    def ask(self, sides: Sides, process: psutil.Process, rounds: int) -> None:
+        """Some rounds with two engines that have just begun."""
+        asker = Asker()
+        try:
+            for _, side in sides.shuffled():  # all awake, warm, and with the short question in their cache
+                asker(side, _prompts(0, SLOTS), 8, cached=False)
+            for _ in range(rounds):
+                self._number += 1
+                self._round(asker, sides, process)
+                print(f"round {self._number}", file=sys.stderr)
+        finally:
+            asker.close()
+
+    def _round(self, asker: Asker, sides: Sides, process: psutil.Process) -> None:
+        for count in self._counts:
+            asked = _prompts(self._number, count)
+            said: dict[str, list[Stream]] = {}
+            for name, side in sides.shuffled():
+                before = _used(process)
+                said[name] = asker(side, asked, self._tokens, cached=False)
+                if name == "house":
+                    written = sum(s.tokens for s in said[name])
+                    spent = zip(_used(process), before, strict=True)
+                    here, engine = ((now - then) * 1e6 / written for now, then in spent)
+            self._said[count].append(said)
+            self._taken[count].append((engine, here))
+        pair = (sides.direct, sides.house)
+        for side in pair:  # the long questions have taken the slots: bring the short one back
             asker(side, ["Hello"], 4, cached=True)
-        for number in range(1, rounds + 1):
-            for count in counts:
-                asked = _prompts(number, count)
-                answers: dict[str, list[Stream]] = {}
-                for side in sides if number % 2 else reversed(sides):  # what the machine does meanwhile cancels out
-                    before = _used(process)
-                    answers[side.name] = asker(side, asked, tokens, cached=False)
-                    if side is sides[1]:
-                        written = sum(s.tokens for s in answers[side.name])
-                        spent = zip(_used(process), before, strict=True)
-                        here, engine = ((now - then) * 1e6 / written for now, then in spent)
-                a, b = (answers[side.name] for side in sides)
-                taken[count].append((engine, here))
-                wholes[count].append((_whole(a), _whole(b)))
-                rates[count].append((_rate(a), _rate(b)))
-                own[count].append((_own(a), _own(b)))
-                firsts[count].append((_first(a), _first(b)))
-            for side in sides:  # the long questions have taken the slots: bring the short one back
-                asker(side, ["Hello"], 4, cached=True)
-            for _ in range(PROBES):
-                a, b = (asker(side, ["Hello"], 4, cached=True) for side in sides)
-                probes.append((_first(a), _first(b)))
-            print(f"round {number} of {rounds}", file=sys.stderr)
-    finally:
-        asker.close()
-    for count in counts:
-        yield _ratio_row(f"decode, {_clients(count)} (tokens/s)", rates[count])
-    for count in counts:  # differs from 1 where the machine was not quiet: the two engines are the same
-        told = _ratio_row(f"the same, as the engines count it, {_clients(count)}", own[count])
-        yield replace(told, accepted="", well=None)
-    for count in counts:  # from asking to the last token
-        told = _ratio_row(f"whole answers, {_clients(count)} (tokens/s)", wholes[count])
-        yield replace(told, accepted="", well=None)
-    for count in counts:
-        engine, here = (statistics.median(pair[side] for pair in taken[count]) for side in (0, 1))
-        said = f"{here / engine:.1%} of its engine's {engine:.0f}"
-        yield Row(f"processor of the house, {_clients(count)} (µs a token)", "", f"{here:.0f}", said, "", None)
-    yield _added_row("time to first token, prompt in the cache (ms)", probes, promised=True)
-    for count in counts:
-        yield _added_row(f"time to first token, new prompt, {_clients(count)} (ms)", firsts[count], promised=False)
+        for number in range(PROBES):
+            took = {side.name: _first(asker(side, ["Hello"], 4, cached=True)) for side in pair[:: 1 - 2 * (number % 2)]}
+            self._probes.append((took[sides.direct.name], took[sides.house.name]))
+
+    def _pairs(self, count: int, figure: Callable[[Sequence[Stream]], float], beside: str) -> list[tuple[float, float]]:
+        return [(figure(said[beside]), figure(said["house"])) for said in self._said[count]]
+
+    def rows(self) -> Iterator[Row]:
+        for count in self._counts:
+            yield _ratio_row(f"decode, {_clients(count)} (tokens/s)", self._pairs(count, _rate, "direct"))
+        for count in self._counts:
+            told = _ratio_row(f"the same, beside another engine, {_clients(count)}", self._pairs(count, _rate, "other"))
+            yield replace(told, accepted="", well=None)
+        for count in self._counts:  # from asking to the last token
+            told = _ratio_row(f"whole answers, {_clients(count)} (tokens/s)", self._pairs(count, _whole, "direct"))
+            yield replace(told, accepted="", well=None)
+        for count in self._counts:
+            engine, here = (statistics.median(pair[side] for pair in self._taken[count]) for side in (0, 1))
+            said = f"{here / engine:.1%} of its engine's {engine:.0f}"
+            yield Row(f"processor of the house, {_clients(count)} (µs a token)", "", f"{here:.0f}", said, "", None)
+        yield _added_row("time to first token, prompt in the cache (ms)", self._probes, promised=True)
+        for count in self._counts:
+            name = f"time to first token, new prompt, {_clients(count)} (ms)"
+            yield _added_row(name, self._pairs(count, _first, "direct"), promised=False)
 
 
 def _used(process: psutil.Process) -> tuple[float, float]:
@@ -347,7 +382,8 @@ def _ratio_row(question: str, pairs: Sequence[tuple[float, float]]) -> Row:
     ratios = sorted(house_ / bare_ for bare_, house_ in pairs)
     ratio = statistics.median(ratios)
     a, b = (statistics.median(pair[side] for pair in pairs) for side in (0, 1))
-    shown = f"x {ratio:.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})"
+    quarter = len(ratios) // 4
+    shown = f"x {ratio:.3f} (half of {len(ratios)}: {ratios[quarter]:.3f} to {ratios[-1 - quarter]:.3f})"
     return Row(question, f"{a:.1f}", f"{b:.1f}", shown, "ratio >= 0.97", ratio >= 0.97)
 
 
@@ -417,12 +453,13 @@ def measure(asked: argparse.Namespace) -> list[Row]:
         with house(home) as (door, process, _):
             name = post(f"{door.url}/domicile/models", {"path": str(model)})["name"]
             side = Side(door.name, door.url, door.key, name)
-            post(f"{door.url}/domicile/models/{quote(name)}/wake")
-            with bare(model, folder) as engine:
-                rows = [
-                    *streaming((engine, side), psutil.Process(process.pid), asked.clients, asked.tokens, asked.rounds),
-                    *rows,
-                ]
+            seen = Streaming(asked.clients, asked.tokens)
+            for _ in range(asked.engines):
+                post(f"{door.url}/domicile/models/{quote(name)}/sleep")
+                post(f"{door.url}/domicile/models/{quote(name)}/wake")
+                with bare(model, folder) as engine:
+                    seen.ask(Sides(side, door_of(process.pid, name), engine), psutil.Process(process.pid), asked.rounds)
+            rows = [*seen.rows(), *rows]
             rows.append(idle(side, process))
     return rows
 
@@ -447,7 +484,7 @@ def _machine() -> str:
 
 
 def report(rows: Sequence[Row], machine: str) -> str:
-    heads = ("question", "bare engine", "Domicile", "difference", "accepted", "")
+    heads = ("question", "engine", "Domicile", "difference", "accepted", "")
     verdict = {True: "kept", False: "**missed**", None: ""}
     cells = [(r.question, r.bare, r.house, r.difference, r.accepted, verdict[r.well]) for r in rows]
     table = "\n".join("| " + " | ".join(row) + " |" for row in (heads, ["---"] * len(heads), *cells))
@@ -462,8 +499,9 @@ def main() -> None:
     reader = argparse.ArgumentParser(description="Domicile's HTTP API beside the bare engine, interleaved.")
     reader.add_argument("--shape", default="qwen2.5-0.5b")
     reader.add_argument("--quant", default="Q4_K_M")
-    reader.add_argument("--tokens", type=int, default=128)
-    reader.add_argument("--rounds", type=int, default=7)
+    reader.add_argument("--tokens", type=int, default=64)
+    reader.add_argument("--rounds", type=int, default=4, help="with each pair of engines")
+    reader.add_argument("--engines", type=int, default=3, help="pairs of engines, started anew")
     reader.add_argument("--layers", type=int, help="fewer layers than the real shape, for a quick look")
     reader.add_argument("--clients", type=int, nargs="+", default=[1, 8])
     reader.add_argument("--model", type=Path, help="a GGUF file instead of random weights")

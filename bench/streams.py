@@ -3,7 +3,8 @@
 Reads one JSON line on stdin for each volley (`url`, `key`, `model`, `prompts`, `tokens`, `cached`) and answers with
 one on stdout (`streams`: the moments of the request and of each chunk of text, how many tokens, and the speed the
 engine itself reports).
-Plain asyncio over TCP, nothing of ours: whatever it costs, it costs both sides of a comparison alike.
+A `url` is `http://HOST:PORT` or `unix:PATH`. Plain asyncio, nothing of ours: whatever it costs, it costs both sides of
+a comparison alike.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 import sys
 import time
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 
 async def ask(volley: dict[str, Any], prompt: str) -> dict[str, Any]:
@@ -32,10 +33,11 @@ async def ask(volley: dict[str, Any], prompt: str) -> dict[str, Any]:
         }
     ).encode()
     head = (
-        f"POST /v1/chat/completions HTTP/1.1\r\nHost: {place.netloc}\r\nAuthorization: Bearer {volley['key']}\r\n"
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: {place.netloc or 'engine'}\r\n"
+        f"Authorization: Bearer {volley['key']}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     )
-    reader, writer = await asyncio.open_connection(place.hostname, place.port)
+    reader, writer = await connect(place)
     try:
         started = time.perf_counter()
         writer.write(head.encode() + body)
@@ -47,6 +49,13 @@ async def ask(volley: dict[str, Any], prompt: str) -> dict[str, Any]:
         return {"began": started, **await _follow(reader)}
     finally:
         writer.close()
+
+
+async def connect(place: SplitResult) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """To `http://HOST:PORT` or `unix:PATH`."""
+    if place.scheme == "unix":
+        return await asyncio.open_unix_connection(place.path)
+    return await asyncio.open_connection(place.hostname, place.port)
 
 
 async def _follow(reader: asyncio.StreamReader) -> dict[str, Any]:
