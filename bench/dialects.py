@@ -60,9 +60,11 @@ class Asker:
 
 
 def rate(streams: Sequence[dict[str, float]]) -> float:
-    """Tokens a second of all streams together, from the first piece to the last."""
-    began, ended = min(s["first"] for s in streams), max(s["last"] for s in streams)
-    return sum(s["tokens"] - 1 for s in streams) / max(ended - began, 1e-9)
+    """Tokens a second of all streams together, while all of them are written; a stream is taken for even."""
+    began, ended = max(s["first"] for s in streams), min(s["last"] for s in streams)
+    if ended <= began:
+        raise SystemExit("the answers are too short: some had ended before others began")
+    return sum((s["tokens"] - 1) / (s["last"] - s["first"]) for s in streams)
 
 
 def spent_s(process: psutil.Process) -> float:
@@ -79,9 +81,10 @@ def first(streams: Sequence[dict[str, float]]) -> float:
     return statistics.median((s["first"] - s["began"]) * 1000 for s in streams)
 
 
-def prompts(number: int, count: int) -> list[str]:
-    """Many, in one batch, so that no stream waits for another's prompt; the same for every side of a round."""
-    return [f"{number}.{place} What do you know of {overhead.SUBJECTS[place % 11]}?" for place in range(count)]
+def prompts(number: int, count: int, side: str) -> list[str]:
+    """Many, in one batch, so that no stream waits for another's prompt; as long for every side of a round, and never
+    asked before: both sides may be one engine, which remembers."""
+    return [f"{number}.{place} What do you ({side}) know of {overhead.SUBJECTS[place % 11]}?" for place in range(count)]
 
 
 def measure(sides: tuple[Side, Side], process: psutil.Process, counts: Sequence[int], tokens: int, rounds: int) -> None:
@@ -89,8 +92,8 @@ def measure(sides: tuple[Side, Side], process: psutil.Process, counts: Sequence[
     plain, home = sides
     try:
         for dialect in DIALECTS:
-            asker(home, dialect, prompts(0, 1), 8)
-        asker(plain, "openai", prompts(0, 1), 8)
+            asker(home, dialect, prompts(0, 1, dialect), 8)
+        asker(plain, "openai", prompts(0, 1, "bare"), 8)
         heads = ["clients", "dialect", "bare tokens/s", "house tokens/s", "ratio (range)", "goal"]
         heads += ["first token, ms more", "CPU s / 1,000 tokens"]
         print("| " + " | ".join(heads) + " |")
@@ -100,14 +103,14 @@ def measure(sides: tuple[Side, Side], process: psutil.Process, counts: Sequence[
             spent: dict[str, list[float]] = {d: [] for d in DIALECTS}
             for number in range(1, rounds + 1):
                 for place, dialect in enumerate(DIALECTS):  # each beside a bare one: a machine's mood lasts a second
-                    asked = prompts(number, count)
+                    bare, asked = (prompts(number * 10 + place, count, side) for side in ("one", "two"))
                     if (number + place) % 2:
-                        a = asker(plain, "openai", asked, tokens)
+                        a = asker(plain, "openai", bare, tokens)
                     before = spent_s(process)
                     b = asker(home, dialect, asked, tokens)
                     used = spent_s(process) - before
                     if not (number + place) % 2:
-                        a = asker(plain, "openai", asked, tokens)
+                        a = asker(plain, "openai", bare, tokens)
                     rates[dialect].append((rate(a), rate(b), first(b) - first(a)))
                     spent[dialect].append(used * 1000 / sum(s["tokens"] for s in b))
                 print(f"{count} clients, round {number} of {rounds}", file=sys.stderr)

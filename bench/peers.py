@@ -138,17 +138,16 @@ def measure(plain: Side, sides: Sequence[Side], counts: Sequence[int], tokens: i
     asker = Asker()
     try:
         for side in (plain, *sides):
-            asker(side, "peer", prompts(0, 1), 8)
+            asker(side, "peer", prompts(0, 1, side.name), 8)
         heads = ("clients", "server", "tokens/s", "bare tokens/s", "ratio (range)", "first token, ms more")
         print("| " + " | ".join(heads) + " |")
         print("| --- " * len(heads) + "|")
         for count in counts:
             found: dict[str, list[tuple[float, float, float]]] = {side.name: [] for side in sides}
             for number in range(1, rounds + 1):
-                asked = prompts(number, count)
                 for side in sides:  # each beside a bare one of its own: a machine's mood lasts a second
-                    a = asker(plain, "peer", asked, tokens)
-                    b = asker(side, "peer", asked, tokens)
+                    a = asker(plain, "peer", prompts(number, count, f"before {side.name}"), tokens)
+                    b = asker(side, "peer", prompts(number, count, f"within {side.name}"), tokens)
                     found[side.name].append((rate(a), rate(b), first(b) - first(a)))
                 print(f"{count} clients, round {number} of {rounds}", file=sys.stderr)
             for name, rows in found.items():
