@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Python compiles a module when it first needs it: most of torch never is.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev setup-parity redis chromium node vendor run test test-engines check fix bench docs lock clean
@@ -48,8 +49,9 @@ redis: ## redis-server from Debian, where it is missing and may be installed
 	    $$sudo apt-get update -qq && $$sudo apt-get install -y -qq redis-server >/dev/null; }; } || \
 	  echo "redis-server is not here: its tests will be skipped"
 
-# The page's tests drive Debian's Chromium. Where it may not be installed, they say that they skip.
-chromium: ## chromium from Debian, where it is missing and may be installed
+# The page's tests drive Debian's Chromium. Where it may not be installed, they say that they skip. After Redis: apt has
+# one lock.
+chromium: | redis ## chromium from Debian, where it is missing and may be installed
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { command -v apt-get >/dev/null && \
 	  { [ "$$(id -u)" = 0 ] && sudo= || sudo="sudo -n"; \
 	    $$sudo apt-get update -qq && $$sudo apt-get install -y -qq --no-install-recommends \
@@ -63,8 +65,9 @@ node: ## TypeScript for the page's scripts, where npm is
 vendor: setup-dev ## fetch anew what the page takes from npm (tools/vendor.toml)
 	$(BIN)/python tools/vendor.py
 
-test: check setup-parity redis chromium node ## everything CI runs: format, lint, types, layers, docs, tests
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+test: ## everything CI runs: format, lint, types, layers, docs, tests
+	@$(MAKE) --no-print-directory --jobs=2 check setup-parity redis chromium node
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 # Minutes, and hundreds of megabytes from the index that pip is set to: not among the tests of every change.
 test-engines: setup-parity ## install an engine for real, in an empty house, and ask a model of it
