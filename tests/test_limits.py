@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import httpx2
+import psutil
 import pytest
 
 from domicile.config import load
@@ -81,6 +84,21 @@ async def wire(door: Open) -> AsyncIterator[Wire]:
 def _head(door: Open, start: str = "GET /domicile/version", *more: str) -> bytes:
     lines = [f"{start} HTTP/1.1", f"Host: {door.url.removeprefix('http://')}", *more]
     return "\r\n".join(lines).encode() + b"\r\n\r\n"
+
+
+@anyio
+async def test_what_is_answered_leaves_at_once_and_waits_for_no_acknowledgement(door: Open, wire: Wire) -> None:
+    wire.send(_head(door))
+    assert (await wire.answer())[0] == 200
+    here = int(door.url.rpartition(":")[2])
+    ours = [
+        one.fd
+        for one in psutil.Process().net_connections("tcp4")
+        if one.laddr.port == here and one.status == psutil.CONN_ESTABLISHED
+    ]
+    assert len(ours) == 1
+    with socket.socket(fileno=os.dup(ours[0])) as accepted:
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 # -- headers --

@@ -12,7 +12,7 @@ from bench import overhead, streams
 
 def test_a_ratio_is_the_median_of_the_pairs_and_not_of_the_sides() -> None:
     row = overhead._ratio_row("decode", [(100.0, 99.0), (50.0, 49.5), (10.0, 5.0)])
-    assert row.difference == "x 0.990 (0.500 to 0.990)"
+    assert row.difference == "x 0.990 (half of 3: 0.500 to 0.990)"
     assert row.well
     assert not overhead._ratio_row("decode", [(100.0, 96.0)]).well
 

@@ -155,7 +155,9 @@ def _on_signals(server: _Server, house: House) -> None:
 
 def _listen(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # With the protocol said: asyncio sends at once (TCP_NODELAY) only through a socket that says it is TCP's. Otherwise
+    # the body of a short answer waits 40 ms for the receiver to acknowledge its headers.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     if os.name == "posix":
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
