@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +86,18 @@ async def test_hostile_templates_are_refused_and_a_named_one_takes_their_place(g
 async def test_a_template_that_cannot_render_a_question_is_refused(tmp_path: Path, text: str, reason: str) -> None:
     found = await _judge(tmp_path, text)
     assert (found.verdict, found.reason) == ("refused", reason)
+
+
+@pytest.mark.parametrize("text", ["{% for %}", "{{ raise_exception('no') }}", "{{ x.y.z }}"])
+def test_what_fails_is_not_taken_for_code_where_no_bytecode_is_kept_yet(tmp_path: Path, text: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "domicile.template_child"],
+        input=text.encode(),
+        capture_output=True,
+        env={**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""},
+        check=True,
+    )
+    assert json.loads(ended.stdout)["reason"] in {"syntax", "silent"}
 
 
 async def test_a_template_may_refuse_what_its_model_was_not_taught(tmp_path: Path) -> None:

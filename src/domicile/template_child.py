@@ -8,6 +8,7 @@ without a word has gone beyond a limit. Knows no model and imports nothing of ou
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import json
 import re
@@ -181,7 +182,11 @@ def _inside(text: str) -> bool:
 
 
 def _environment() -> Any:
+    # jinja2 needs the first once something fails: by then nothing may be written, not even its bytecode.
+    import jinja2.debug  # noqa: F401
     from jinja2 import ext, sandbox
+
+    codecs.lookup("unicode_escape")
 
     class Generation(ext.Extension):
         """`{% generation %}` marks what the model said, for training; the text inside is text."""

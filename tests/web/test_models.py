@@ -289,7 +289,7 @@ def test_custom_models_are_shared_backed_up_and_restored(shop: Standing, visit: 
     saved.value.save_as(backup)
     assert [m["id"] for m in json.loads(backup.read_text())["models"]] == ["mine"]
     row.get_by_role("button", name="Copier un lien vers Mine").click()
-    assert page.evaluate("() => navigator.clipboard.readText()") == link
+    page.wait_for_function("(link) => navigator.clipboard.readText().then((text) => text === link)", arg=link)
     assert axe(page) == []
     look(page, "models-custom-fr")
     row.get_by_role("button", name="Retirer Mine").click()

@@ -3,7 +3,7 @@ import { patch, post } from "../../lib/api.js";
 import { confirm, open } from "../../lib/dialog.js";
 import { say } from "../../lib/i18n.js";
 import { Menu } from "../../lib/menu.js";
-import { html, useEffect, useRef } from "../../lib/preact.js";
+import { html, useLayoutEffect, useRef } from "../../lib/preact.js";
 import { save } from "../../lib/save.js";
 import { signal, use } from "../../lib/store.js";
 import { report, toast } from "../../lib/toast.js";
@@ -90,7 +90,7 @@ export async function erase(ids, title) {
 function Rename({ chat }) {
   const place = useRef(/** @type {HTMLInputElement | null} */ (null));
   const over = useRef(false);
-  useEffect(() => place.current?.select(), []);
+  useLayoutEffect(() => place.current?.select(), []); // before the next key
   /** @param {boolean} keep */
   const done = (keep) => {
     if (over.current) return;

@@ -3,7 +3,7 @@ import { patch } from "../../lib/api.js";
 import { date, number, say, size } from "../../lib/i18n.js";
 import { Icon } from "../../lib/icon.js";
 import { Shown, useApi } from "../../lib/load.js";
-import { html, useState } from "../../lib/preact.js";
+import { html, useEffect, useState } from "../../lib/preact.js";
 import { report } from "../../lib/toast.js";
 
 const SINCE = ["1h", "24h", "7d", ""];
@@ -12,11 +12,21 @@ export function Ledger() {
   const [since, setSince] = useState("24h");
   const [wanted, setWanted] = useState("");
   const loaded = useApi(`/domicile/egress?limit=500&since=${since}`);
+  /** What the switch was set to, before the house has said so. */
+  const [turned, setTurned] = useState(/** @type {boolean | null} */ (null));
+  useEffect(() => setTurned(null), [loaded.data]);
   /** @param {boolean} offline */
   const turn = async (offline) => {
-    await patch("/domicile/settings", { offline }).then(loaded.again, report);
-    const badge = document.getElementById("offline");
-    if (badge) badge.hidden = !offline;
+    setTurned(offline);
+    try {
+      await patch("/domicile/settings", { offline });
+      const badge = document.getElementById("offline");
+      if (badge) badge.hidden = !offline;
+      loaded.again();
+    } catch (trouble) {
+      setTurned(null);
+      report(trouble);
+    }
   };
   return html`<${Shown} of=${loaded}>${(/** @type {any} */ l) => {
     const matches = (/** @type {any} */ e) => !wanted || [e.host, e.purpose, say(`purpose.${e.purpose}`), e.model, e.request].some((t) => String(t ?? "").toLowerCase().includes(wanted.toLowerCase()));
@@ -24,7 +34,7 @@ export function Ledger() {
     const up = l.totals.reduce((/** @type {number} */ s, /** @type {any} */ t) => s + t.bytes_up, 0);
     const down = l.totals.reduce((/** @type {number} */ s, /** @type {any} */ t) => s + t.bytes_down, 0);
     return html`<section class="card stack"><div class="card-head"><h2>${say("page.machine.left")}</h2>
-        <label class="check"><input type="checkbox" role="switch" checked=${l.offline} onChange=${(/** @type {any} */ e) => turn(e.target.checked)} /><span>${say("page.machine.offline")}</span></label></div>
+        <label class="check"><input type="checkbox" role="switch" checked=${turned ?? l.offline} onChange=${(/** @type {any} */ e) => turn(e.target.checked)} /><span>${say("page.machine.offline")}</span></label></div>
       <p class="muted">${say("page.machine.left.text")}</p>
       <div class="note ${l.offline ? "warn" : "good"}"><${Icon} name=${l.offline ? "offline" : "info"} /><span>${l.offline ? say("page.machine.shut") : say("page.machine.totals", { n: l.totals.reduce((/** @type {number} */ s, /** @type {any} */ t) => s + t.exchanges, 0), up, down })}</span></div>
       <div class="row"><div class="search grow"><${Icon} name="search" /><input class="input" type="search" aria-label=${say("page.machine.filter")} placeholder=${say("page.machine.filter")} value=${wanted} onInput=${(/** @type {any} */ e) => setWanted(e.target.value)} /></div>

@@ -13,9 +13,15 @@ export function Leaves() {
   const places = useApi("/domicile/places");
   /** @param {boolean} shut */
   const turn = async (shut) => {
-    await patch("/domicile/settings", { offline: shut }).then(() => setOffline(shut), report);
-    const badge = document.getElementById("offline");
-    if (badge) badge.hidden = !shut;
+    setOffline(shut);
+    try {
+      await patch("/domicile/settings", { offline: shut });
+      const badge = document.getElementById("offline");
+      if (badge) badge.hidden = !shut;
+    } catch (trouble) {
+      setOffline(!shut);
+      report(trouble);
+    }
   };
   return html`<section class="card stack"><h2>${say("page.settings.leaves")}</h2>
       <label class="check"><input type="checkbox" role="switch" checked=${offline} onChange=${(/** @type {any} */ e) => turn(e.target.checked)} /><span><strong>${say("page.settings.shut")}</strong><br /><span class="muted">${say("page.settings.shut.text")}</span></span></label>
