@@ -6,7 +6,8 @@ Against a Hub on this machine (`downloads_hub`), all four interleaved in each ro
 8 MB/s a connection, 80 ms before each answer. `eight`: eight files at once, slowed. `kill`: kill -9 when so much of
 the file has left the server, the same again, and how many bytes were sent beyond the file.
 
-Ours is `fetch` in a fresh process, hash, fsync and rename included, with the start of Python; `hf` has Xet off; curl
+Ours is `fetch` in a fresh process through the door of the house and into its ledger, hash, fsync and rename included,
+with the start of Python; `hf` has Xet off; curl
 and aria2c check nothing and sync nothing: `curl+sum` is curl, then `sha256sum` and `sync` of the file, which is the
 work that ours does. Wall seconds are medians; CPU seconds and peak memory are the process's own (children included).
 """
@@ -18,6 +19,7 @@ import contextlib
 import hashlib
 import json
 import os
+import random
 import resource
 import shutil
 import signal
@@ -34,17 +36,23 @@ from pathlib import Path
 from domicile.config import byte_count
 
 _OURS = """
-import asyncio, sys, httpx2
+import asyncio, sys
 from pathlib import Path
+from domicile.db import Database
 from domicile.download import Wanted, fetch
+from domicile.egress import Egress
 class Told:
     def resumed(self, count): pass
     def came(self, count): pass
 async def main(url, size, sha256, *targets):
-    async with httpx2.AsyncClient(timeout=30) as client:
+    ledger = Database(Path(targets[0]).with_name("ledger.db"))
+    door = Egress(ledger)
+    async with door.client("hub", timeout=30) as client:
         await asyncio.gather(*(
             fetch(client, Wanted(url, Path(t), int(size), sha256), Told(), lambda a: a.raise_for_status())
             for t in targets))
+    await door.aclose()
+    ledger.close()
 asyncio.run(main(*sys.argv[1:]))
 """
 _HF = """
@@ -139,9 +147,9 @@ def once(tool: str, served: Served, scratch: Path, count: int) -> Run:
 
 def race(title: str, tools: Sequence[str], served: Served, scratch: Path, rounds: int, count: int) -> None:
     runs: dict[str, list[Run]] = {tool: [] for tool in tools}
-    for number in range(rounds):
-        turn = number % len(tools)
-        for tool in [*tools[turn:], *tools[:turn]]:
+    for _ in range(rounds):
+        # By lot: what a tool leaves in the system's memory makes the next one faster or slower.
+        for tool in random.sample(tools, len(tools)):
             runs[tool].append(once(tool, served, scratch, count))
     medians = {tool: statistics.median(r.wall_s for r in of) for tool, of in runs.items()}
     best = min(medians[t] for t in tools if t not in {"ours", "curl+sum"})

@@ -34,8 +34,8 @@ from domicile.threaded import beside, threaded
 
 MOST = 24
 """Connections of one file at most."""
-MOST_TOGETHER = 128
-"""Connections of this process at most."""
+MOST_TOGETHER = 96
+"""Connections of this process at most: with more, threads wait for the interpreter, not for bytes (measured)."""
 _FIRST = 2
 _LIMITED = 2
 _GAIN = 1.25
