@@ -6,7 +6,8 @@
 Each peer lives in an environment of its own: `litellm[proxy]` and `llama-cpp-python[server]`. LiteLLM's proxy stands
 before the bare engine, as the house stands before its own; llama-cpp-python has an engine of its own, with as many
 threads, and answers one request at a time (it has no slots). As in `dialects.py`, one client asks all in turn, each
-beside the bare engine, in OpenAI's dialect; the median of the rounds' ratios counts.
+beside the bare engine, in OpenAI's dialect; the median of the rounds' ratios counts. Whole answers, from asking to the
+last token, are for all; decoding has no rate where one answer ends before another begins, or all comes at once.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from bench import overhead
 from bench.dialects import Asker, first, prompts, rate
 from bench.overhead import CONTEXT, Side, bare, house, post
 
+Streams = Sequence[dict[str, float]]
 START_S = 300
 HOUSE = "Domicile"
 
@@ -139,16 +141,16 @@ def measure(plain: Side, sides: Sequence[Side], counts: Sequence[int], tokens: i
     try:
         for side in (plain, *sides):
             asker(side, "peer", prompts(0, 1, side.name), 8)
-        heads = ("clients", "server", "tokens/s", "bare tokens/s", "ratio (range)", "first token, ms more")
+        heads = ("clients", "server", "tokens/s", "bare", "ratio (range)", "decoding alone", "first token, ms more")
         print("| " + " | ".join(heads) + " |")
         print("| --- " * len(heads) + "|")
         for count in counts:
-            found: dict[str, list[tuple[float, float, float]]] = {side.name: [] for side in sides}
+            found: dict[str, list[tuple[Streams, Streams]]] = {side.name: [] for side in sides}
             for number in range(1, rounds + 1):
                 for side in sides:  # each beside a bare one of its own: a machine's mood lasts a second
                     a = asker(plain, "peer", prompts(number, count, f"before {side.name}"), tokens)
                     b = asker(side, "peer", prompts(number, count, f"within {side.name}"), tokens)
-                    found[side.name].append((rate(a), rate(b), first(b) - first(a)))
+                    found[side.name].append((a, b))
                 print(f"{count} clients, round {number} of {rounds}", file=sys.stderr)
             for name, rows in found.items():
                 print(row(count, name, rows))
@@ -156,11 +158,31 @@ def measure(plain: Side, sides: Sequence[Side], counts: Sequence[int], tokens: i
         asker.close()
 
 
-def row(count: int, name: str, rows: Sequence[tuple[float, float, float]]) -> str:
-    ratios = sorted(b / a for a, b, _ in rows)
-    a, b, more = (statistics.median(one[place] for one in rows) for place in (0, 1, 2))
-    spread = f"{statistics.median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})"
-    return f"| {count} | {name} | {b:.1f} | {a:.1f} | {spread} | {more:+.1f} |"
+def row(count: int, name: str, rounds: Sequence[tuple[Streams, Streams]]) -> str:
+    a, b = (statistics.median(whole(pair[place]) for pair in rounds) for place in (0, 1))
+    more = statistics.median(first(there) - first(here) for here, there in rounds)
+    answers = ratio([whole(there) / whole(here) for here, there in rounds])
+    try:
+        decoding = ratio([rate(there) / rate(here) for here, there in rounds])
+    except SystemExit:
+        decoding = ""
+    if any(at_once(there) for _, there in rounds):
+        decoding = "all at once"
+    return f"| {count} | {name} | {b:.1f} | {a:.1f} | {answers} | {decoding} | {more:+.1f} |"
+
+
+def at_once(streams: Streams) -> bool:
+    """Did answers come at their end, for all that they were streamed?"""
+    return any(s["last"] - s["first"] < (s["last"] - s["began"]) / 10 for s in streams)
+
+
+def ratio(ratios: Sequence[float]) -> str:
+    return f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
+
+
+def whole(streams: Streams) -> float:
+    """Tokens a second from the moment of asking to the last token of all streams."""
+    return sum(s["tokens"] for s in streams) / (max(s["last"] for s in streams) - min(s["began"] for s in streams))
 
 
 if __name__ == "__main__":
