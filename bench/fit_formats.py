@@ -32,7 +32,7 @@ from tests.fakes.environment import borrowed
 from domicile import fit, formats, hardware
 from domicile.config import load
 from domicile.engines import Engine, Launch, chosen, installed
-from domicile.types import Facts, Hardware, Installed, Layer, Plan
+from domicile.types import Facts, Hardware, Installed, Layer, Plan, Tensor
 
 DATA = Path(__file__).parent / "data" / "fit_formats.csv"
 MIB = 2**20
@@ -54,6 +54,8 @@ TEXT_RUNS = (
     ("smollm2-360m", "bfloat16", 8192),
     ("qwen3-0.6b", "bfloat16", 4096),
 )
+GRAPH_RUNS = (("smollm2-135m", 2048), ("smollm2-135m", 4096), ("smollm2-360m", 2048), ("qwen2.5-0.5b", 2048))
+"""A graph is one file of at most 2 GB."""
 ENCODERS: dict[str, dict[str, int]] = {
     "minilm-l6": {"h": 384, "f": 1536, "n": 6, "q": 12, "v": 30522},
     "minilm-l12": {"h": 384, "f": 1536, "n": 12, "q": 12, "v": 30522},
@@ -271,16 +273,23 @@ def predicted_again(row: Mapping[str, str]) -> int:
         s, stored = WHISPERS[shape], {"safetensors": "F32", "ggml": "F16", "ctranslate2": "F32"}[detail.split()[0]]
         its = Facts("whisper", weights, weights, "whisper", quantisation=stored, n_embd=s["h"])
         return fit.fit(its, machine, sound=detail.split()[1]).total_bytes or 0
-    s = TEXT[shape] if kind == "text" else ENCODERS[shape]
+    writes = kind.endswith("text")
+    s = TEXT[shape] if writes else ENCODERS[shape]
     width = s.get("d", s["h"] // s["q"])
     layers = (Layer("attention", s["q"], s.get("kv", s["q"]), width, width, n_ff=s["f"]),) * s["n"]
     stored = "BF16" if detail.startswith("bfloat16") else "F32"
+    table = s["v"] * s["h"] * 4
+    tensors = (
+        Tensor("table", (s["h"], s["v"]), "F32", table),
+        Tensor("rest", (weights - table,), "F32", weights - table),
+    )
     its = Facts(
         "onnx" if kind.startswith("onnx") else "safetensors", weights, weights, "llama", quantisation=stored,
-        task="text-generation" if kind == "text" else "feature-extraction",
+        task="text-generation" if writes else "feature-extraction",
         n_vocab=s["v"], n_embd=s["h"], n_ff=s["f"], layers=layers,
+        tensors=tensors if kind.startswith("onnx") else (),
     )  # fmt: skip
-    return fit.fit(its, machine, context=int(detail.split()[1]) + 16 if kind == "text" else LONG).total_bytes or 0
+    return fit.fit(its, machine, context=int(detail.split()[-1]) + 16 if writes else LONG).total_bytes or 0
 
 
 def told(row: dict[str, Any]) -> str:
@@ -367,7 +376,45 @@ async def sound(bench: Bench, only: str) -> None:
         ggml.unlink()
 
 
-KINDS: dict[str, Callable[[Bench, str], Any]] = {"text": text, "encoder": encoders, "sound": sound}
+async def graphs_of_text(bench: Bench, only: str) -> None:
+    """A graph of float32 in both layouts: transformers.js's, which the house runs itself, and onnxruntime-genai's."""
+    from safetensors.numpy import load_file
+    from tests.fakes import graphs
+    from tools.graine import graph
+
+    for shape, context in GRAPH_RUNS:
+        if only and only != shape:
+            continue
+        folder = language(shape, bench.place / "model", "float32")
+        said = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**said, "pad_token_id": said["eos_token_id"]}))
+        weights = {n: w for f in folder.glob("*.safetensors") for n, w in load_file(f).items()}
+        (folder / "onnx").mkdir()
+        small = {**said, "rope_theta": 10000.0, "max_position_embeddings": context}
+        graph.save(small, weights, folder / "onnx" / "model.onnx")
+        del weights
+        for old in folder.glob("*.safetensors"):
+            old.unlink()
+        gc.collect()
+        long = LONG if context == 2048 else context - 64
+        ask = {"prompt": [n % 1000 for n in range(long)], "max_tokens": 16, "ignore_eos": True, "temperature": 0}
+        other = graphs.genai(folder, bench.place / "genai")
+        for layout, root in (("own loop", folder), ("genai", other)):
+            files = tuple(
+                p for p in sorted(root.rglob("*"), key=lambda p: (p.suffix != ".onnx", p.name)) if p.is_file()
+            )
+            model = Installed(shape, files[0], "onnx", 1, "file", files=files, task="text-generation")
+            detail, route = f"{layout} {long}", ("/v1/completions", ask)
+            await bench.one("onnx text", shape, detail, model, route, context=context, used=long + 16)
+            shutil.rmtree(root)
+
+
+KINDS: dict[str, Callable[[Bench, str], Any]] = {
+    "text": text,
+    "encoder": encoders,
+    "sound": sound,
+    "onnx_text": graphs_of_text,
+}
 
 
 async def measure(wanted: list[str], environments: Path | None) -> None:

@@ -3,8 +3,8 @@
 `python -m bench.images [SIDE [ROUNDS]]` draws with random weights, by turns through an open house and with the library
 called directly, in the same environment, and prints the ratio of their medians, by the processes' own processor time
 and by the clock: whole drawings, text and VAE and (in the house) previews and the PNG among them, divided by their
-steps. `python -m bench.images memory` makes the
-shapes of Stable Diffusion 1.5 with random weights and prints what a drawing took beside what `domicile fit` says.
+steps. `python -m bench.images memory [1.5 2 xl]` makes the shapes of Stable Diffusion with random weights and prints
+what a drawing took beside what `domicile fit` says.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 ROUNDS, STEPS, SIDE = 5, 8, 384
+SIDES = {"1.5": (256, 384, 512), "2": (512, 768), "xl": (512, 768)}
+"""What is drawn of each kind whose memory is read, in pixels a side."""
 _DIRECT = """
 import json, sys, time, warnings
 warnings.simplefilter("ignore")
@@ -42,8 +45,9 @@ for line in sys.stdin:
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-images-") as folder:
         os.environ["DOMICILE_HOME"] = str(Path(folder) / "home")
-        if sys.argv[1:] == ["memory"]:
-            asyncio.run(_memory(Path(folder)))
+        if sys.argv[1:2] == ["memory"]:
+            for kind in sys.argv[2:] or SIDES:
+                asyncio.run(_memory(Path(folder), kind))
         else:
             side, rounds, *_ = [*map(int, sys.argv[1:3]), *(SIDE, ROUNDS)[len(sys.argv) - 1 :]]
             asyncio.run(_speed(Path(folder), side, rounds))
@@ -89,11 +93,11 @@ async def _speed(place: Path, side: int, rounds: int) -> None:
         print(f"seconds a step by the {name}: house {a:.4f}, diffusers {b:.4f}; speed ratio {b / a:.3f}")
 
 
-async def _memory(place: Path) -> None:
-    """Random weights in the shapes of Stable Diffusion 1.5 (2.1 GB in bfloat16)."""
-    model = _real_shapes(place)
-    for side in (256, 384, 512):
-        async with _house(place / str(side), model) as house:
+async def _memory(place: Path, kind: str) -> None:
+    """Random weights in real shapes, bfloat16."""
+    model = _real_shapes(place, kind)
+    for side in SIDES[kind]:
+        async with _house(place / f"{kind}-{side}", model) as house:
             from domicile.studio import Wanted
 
             began = time.monotonic()
@@ -110,10 +114,11 @@ async def _memory(place: Path) -> None:
             peak = _peak(house)
             off = predicted / peak - 1
             print(
-                f"{side}: predicted {predicted / 2**20:.0f} MiB (weights {weights / 2**20:.0f}), "
+                f"{kind}, {side}: predicted {predicted / 2**20:.0f} MiB (weights {weights / 2**20:.0f}), "
                 f"took {peak / 2**20:.0f} MiB, off by {off:+.1%}; {time.monotonic() - began:.0f} s ({child.state})",
                 flush=True,
             )
+    shutil.rmtree(model)
 
 
 def _peak(house: Any) -> int:
@@ -155,36 +160,75 @@ def _house(place: Path, model: Path) -> Any:
     return opened()
 
 
-def _real_shapes(place: Path) -> Path:
+_NETS: dict[str, dict[str, Any]] = {
+    "1.5": {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8},
+    "2": {
+        "sample_size": 96,
+        "cross_attention_dim": 1024,
+        "attention_head_dim": (5, 10, 20, 20),
+        "use_linear_projection": True,
+    },
+    "xl": {
+        "sample_size": 128,
+        "cross_attention_dim": 2048,
+        "attention_head_dim": (5, 10, 20),
+        "use_linear_projection": True,
+        "block_out_channels": (320, 640, 1280),
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "transformer_layers_per_block": (1, 2, 10),
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 256,
+        "projection_class_embeddings_input_dim": 2816,
+    },
+}
+_TEXTS = {"1.5": (768, 12, 12), "2": (1024, 23, 16), "xl": (768, 12, 12)}
+"""Width, layers and heads of CLIP's text model; XL has a second one."""
+
+
+def _real_shapes(place: Path, kind: str) -> Path:
     import diffusers
     import torch
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+    from bench.fit_formats import filled
     from domicile.drawing.checkpoint import tokenizer
 
-    tokenizer(place / "words", "<|endoftext|>")
-    torch.set_default_dtype(torch.bfloat16)
-    text = CLIPTextConfig(
-        hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, vocab_size=49408,
-        bos_token_id=0, eos_token_id=2,
-    )  # fmt: skip
-    made = diffusers.StableDiffusionPipeline(
-        vae=diffusers.AutoencoderKL(
-            block_out_channels=(128, 256, 512, 512), down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4, layers_per_block=2, sample_size=512,
+    def made(model: Any, *given: Any, **more: Any) -> Any:
+        with torch.device("meta"):
+            empty = model(*given, **more)
+        return filled(empty.to(torch.bfloat16).to_empty(device="cpu"))
+
+    def text(model: Any, width: int, layers: int, heads: int) -> Any:
+        config = CLIPTextConfig(
+            hidden_size=width, intermediate_size=4 * width, num_hidden_layers=layers, num_attention_heads=heads,
+            vocab_size=49408, bos_token_id=0, eos_token_id=2, projection_dim=width,
+        )  # fmt: skip
+        return made(model, config)
+
+    words = place / "words"
+    if not words.exists():
+        tokenizer(words, "<|endoftext|>")
+    parts = {
+        "vae": made(
+            diffusers.AutoencoderKL, block_out_channels=(128, 256, 512, 512),
+            down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+            layers_per_block=2, sample_size=1024 if kind == "xl" else 512, force_upcast=False,
         ),
-        unet=diffusers.UNet2DConditionModel(
-            sample_size=64, cross_attention_dim=768, attention_head_dim=8,
-        ),
-        text_encoder=CLIPTextModel(text),
-        tokenizer=CLIPTokenizer.from_pretrained(place / "words"),
-        scheduler=diffusers.DDIMScheduler(
+        "unet": made(diffusers.UNet2DConditionModel, **_NETS[kind]),
+        "text_encoder": text(CLIPTextModel, *_TEXTS[kind]),
+        "tokenizer": CLIPTokenizer.from_pretrained(words),
+        "scheduler": diffusers.DDIMScheduler(
             beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, steps_offset=1
         ),
-        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
-    torch.set_default_dtype(torch.float32)
-    made.save_pretrained(place / "real", safe_serialization=True)
+    }  # fmt: skip
+    if kind == "xl":
+        second = {"text_encoder_2": text(CLIPTextModelWithProjection, 1280, 32, 20), "tokenizer_2": parts["tokenizer"]}
+        pipe = diffusers.StableDiffusionXLPipeline(**parts, **second)
+    else:
+        nobody = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+        pipe = diffusers.StableDiffusionPipeline(**parts, **nobody)
+    pipe.save_pretrained(place / "real", safe_serialization=True)
     return place / "real"
 
 

@@ -8,6 +8,7 @@ weights of public shapes, and each shape was judged by a fit to the others (`ben
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 from domicile import memory
 from domicile.picture_memory import NATIVE_HALF
@@ -35,6 +36,14 @@ ENCODER_VALUES = 1.0
 GRAPH_PROCESS = 100 * MIB
 GRAPH_TOKEN_BYTES = 300.0
 GRAPH_VALUES = 2.0
+GRAPH_PIECE, GRAPH_SCORES = 256, 2**24
+"""Tokens of a prompt a graph reads at once, and the scores of words it may give for them (`engines.onnx_child`)."""
+GRAPH_TEXT_PROCESS = 45 * MIB
+GRAPH_TEXT_TOKEN_BYTES = 1100.0
+GRAPH_KEPT = 2.3
+"""Keys and values are handed from one call to the next: both are there for a moment."""
+GRAPH_LOOKS = 4.0
+"""How each token of a piece looks at every other, for each head, and what is made of it."""
 SOUND_PROCESS = {"int8": 205 * MIB, "float32": 162 * MIB}
 """With a minute of sound and its features; eight bits are made of something wider first."""
 SOUND_CROSS = 1.7
@@ -93,13 +102,22 @@ def encoder(facts: Facts) -> Need:
 
 
 def graph(facts: Facts, context: int) -> Need:
-    """A graph of onnxruntime. Its vocabulary is the longest side of a matrix."""
-    vocabulary = facts.n_vocab or max((max(t.dims) for t in facts.tensors if len(t.dims) == 2), default=0)
-    wide = facts.n_embd or max((min(t.dims) for t in facts.tensors if len(t.dims) == 2), default=0)
-    talks = facts.task in {None, "text-generation"} and memory.trouble(facts) is None
-    kept = int(memory.kv_bytes(facts, context) * 2) if talks else 0
-    work = int(TEXT * 5 * wide * 4 * GRAPH_VALUES)
-    return Need(facts.weights_bytes or 0, kept, work, GRAPH_PROCESS + int(vocabulary * GRAPH_TOKEN_BYTES))
+    """A graph of onnxruntime, whose processor computes in float32: half precision is made wider when it is opened. Its
+    vocabulary is the longest side of a matrix."""
+    matrices = [t.dims for t in facts.tensors if len(t.dims) == 2]
+    vocabulary = facts.n_vocab or max((max(dims) for dims in matrices), default=0)
+    wide = facts.n_embd or max((min(dims) for dims in matrices), default=0)
+    weights = sum(t.size_bytes * (2 if t.type == "F16" else 1) for t in facts.tensors) or facts.weights_bytes or 0
+    if facts.task not in {None, "text-generation"} or memory.trouble(facts) is not None:
+        work = int(TEXT * 5 * wide * 4 * GRAPH_VALUES)
+        return Need(weights, 0, work, GRAPH_PROCESS + int(vocabulary * GRAPH_TOKEN_BYTES))
+    if sum(vocabulary in t.dims and prod(t.dims) >= vocabulary * 64 for t in facts.tensors) == 1:
+        weights += vocabulary * wide * 4  # the head is the table of words, turned when it is opened
+    piece = max(1, min(GRAPH_PIECE, GRAPH_SCORES // max(1, vocabulary)))
+    heads = max((layer.n_head for layer in facts.layers), default=0)
+    kept = int(memory.kv_bytes(facts, context) * 2 * GRAPH_KEPT)
+    work = piece * 4 * int(2 * vocabulary + heads * context * GRAPH_LOOKS + 5 * wide * GRAPH_VALUES)
+    return Need(weights, kept, work, GRAPH_TEXT_PROCESS + int(vocabulary * GRAPH_TEXT_TOKEN_BYTES))
 
 
 def hearing(facts: Facts, compute: str = "int8") -> Need | None:

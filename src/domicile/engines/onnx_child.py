@@ -19,9 +19,12 @@ from domicile.textgen.graphs import GENAI, Opened, open_folder
 from domicile.textgen.rows import Row
 from domicile.textgen.turns import Turns
 from domicile.textgen.voice import Voice
+from domicile.thrift import give_back
 
 _PIECE = 256
-"""Tokens of a prompt read at once: a graph gives scores for each of them, which is memory."""
+"""Tokens of a prompt read at once at most: a graph gives scores of every word for each of them."""
+_SCORES = 2**24
+"""So many scores at most (64 MiB). What both are is known to the fit (`runtime_memory`)."""
 
 
 def main() -> None:
@@ -41,6 +44,7 @@ def load(asked: dict[str, Any]) -> dict[str, Handler]:
     if not graph.resolve().is_relative_to(root.resolve()):
         raise UnfitError(f"{graph.name} is outside its folder")
     opened = open_folder(root, graph, int(asked["threads"]))
+    give_back()
     return Onnx(opened, root, asked).routes()
 
 
@@ -54,7 +58,8 @@ class Onnx(Voice):
         super().__init__(str(asked["alias"]), context, runtime=opened.runtime)
         self._tokenizer = tokenizer_of(root)
         self._template = template.read(root, asked.get("template"))
-        self._turns = Turns(opened.start, slots, tokens, _PIECE)
+        piece = min(_PIECE, _SCORES // max(1, self.vocabulary()))
+        self._turns = Turns(opened.start, slots, tokens, max(1, piece))
         self.ends = opened.ends
 
     def encode(self, text: str) -> list[int]:
