@@ -83,67 +83,76 @@ def house(home: Path, **settings: str) -> Iterator[tuple[str, psutil.Process]]:
 
 
 async def chaos(url: str, files: dict[str, Path], seed: int, operations: int, process: psutil.Process) -> Tally:
-    chance, tally = random.Random(seed), Tally()
-    over = asyncio.Event()
+    chance = random.Random(seed)
     limits = httpx2.Limits(max_connections=None)
     async with httpx2.AsyncClient(base_url=url, timeout=300, trust_env=False, limits=limits) as http:
-
-        async def chat(name: str) -> None:
-            body = {"model": name, "messages": [{"role": "user", "content": "x"}], "stream": True, "max_tokens": 24}
-            sent = time.monotonic()
-            async with http.stream("POST", "/v1/chat/completions", json={**body, "ignore_eos": True}) as answer:
-                if answer.status_code != 200:
-                    error = json.loads(await answer.aread())["error"]["code"]
-                    tally.done[f"chat {answer.status_code} {error}"] += 1
-                    if error not in {"model_not_found", "model_file_missing"}:
-                        tally.broken.append(error)
-                    return
-                text, first = "", 0.0
-                async for piece in answer.aiter_text():
-                    if "data:" in piece and not first:
-                        first = time.monotonic()
-                    text += piece
-            tally.sent.append((name, sent, first))
-            whole = "[DONE]" in text and '"error"' not in text
-            tally.done["chat whole" if whole else "chat broken"] += 1
-            if not whole:
-                tally.broken.append(text[-200:])
-
-        async def act() -> None:
-            name = chance.choice(list(MODELS))
-            match chance.choices(["chat", "load", "unload", "delete"], [6, 2, 2, 1])[0]:
-                case "chat":
-                    await chat(name)
-                case "load":
-                    answer = await http.post(f"/domicile/models/{name}/wake", json={"keep_alive": "5s"})
-                    tally.done[f"load {answer.status_code}"] += 1
-                case "unload":
-                    answer = await http.post(f"/domicile/models/{name}/sleep")
-                    tally.done[f"unload {answer.status_code}"] += 1
-                case "delete":
-                    answer = await http.delete(f"/domicile/models/{name}")
-                    tally.done[f"delete {answer.status_code}"] += 1
-                    await http.post("/domicile/models", json={"path": str(files[name])})
-
-        async def watch() -> None:
-            while not over.is_set():
-                used = 0
-                for child in process.children():
-                    with contextlib.suppress(psutil.Error):
-                        if "llama_child" in " ".join(child.cmdline()):  # others list devices, for a moment
-                            used += child.memory_info().rss
-                tally.used_bytes = max(tally.used_bytes, used)
-                await asyncio.sleep(0.05)
-
-        watching = asyncio.create_task(watch())
+        storm = _Storm(http, files, chance)
+        watching = asyncio.create_task(storm.watch(process))
         tasks = []
         for _ in range(operations):
-            tasks.append(asyncio.create_task(act()))
+            tasks.append(asyncio.create_task(storm.act()))
             await asyncio.sleep(chance.expovariate(1 / 0.08))
         await asyncio.gather(*tasks)
-        over.set()
+        storm.over.set()
         await watching
-    return tally
+    return storm.tally
+
+
+class _Storm:
+    """What is done to the house, by chance, and what came of it."""
+
+    def __init__(self, http: httpx2.AsyncClient, files: dict[str, Path], chance: random.Random) -> None:
+        self._http, self._files, self._chance = http, files, chance
+        self.tally, self.over = Tally(), asyncio.Event()
+
+    async def act(self) -> None:
+        name, http, done = self._chance.choice(list(MODELS)), self._http, self.tally.done
+        match self._chance.choices(["chat", "load", "unload", "delete"], [6, 2, 2, 1])[0]:
+            case "chat":
+                await self._chat(name)
+            case "load":
+                answer = await http.post(f"/domicile/models/{name}/wake", json={"keep_alive": "5s"})
+                done[f"load {answer.status_code}"] += 1
+            case "unload":
+                answer = await http.post(f"/domicile/models/{name}/sleep")
+                done[f"unload {answer.status_code}"] += 1
+            case "delete":
+                answer = await http.delete(f"/domicile/models/{name}")
+                done[f"delete {answer.status_code}"] += 1
+                await http.post("/domicile/models", json={"path": str(self._files[name])})
+
+    async def _chat(self, name: str) -> None:
+        tally = self.tally
+        body = {"model": name, "messages": [{"role": "user", "content": "x"}], "stream": True, "max_tokens": 24}
+        sent = time.monotonic()
+        async with self._http.stream("POST", "/v1/chat/completions", json={**body, "ignore_eos": True}) as answer:
+            if answer.status_code != 200:
+                error = json.loads(await answer.aread())["error"]["code"]
+                tally.done[f"chat {answer.status_code} {error}"] += 1
+                if error not in {"model_not_found", "model_file_missing"}:
+                    tally.broken.append(error)
+                return
+            text, first = "", 0.0
+            async for piece in answer.aiter_text():
+                if "data:" in piece and not first:
+                    first = time.monotonic()
+                text += piece
+        tally.sent.append((name, sent, first))
+        whole = "[DONE]" in text and '"error"' not in text
+        tally.done["chat whole" if whole else "chat broken"] += 1
+        if not whole:
+            tally.broken.append(text[-200:])
+
+    async def watch(self, process: psutil.Process) -> None:
+        """The most memory that engines take together."""
+        while not self.over.is_set():
+            used = 0
+            for child in process.children():
+                with contextlib.suppress(psutil.Error):
+                    if "llama_child" in " ".join(child.cmdline()):  # others list devices, for a moment
+                        used += child.memory_info().rss
+            self.tally.used_bytes = max(self.tally.used_bytes, used)
+            await asyncio.sleep(0.05)
 
 
 async def crowd(url: str, count: int) -> tuple[collections.Counter[int], int]:

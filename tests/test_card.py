@@ -13,8 +13,8 @@ import pytest
 from domicile.card import RENDER_LIMIT, as_text, render, without_front_matter
 from domicile.config import load
 from domicile.errors import FileNotOnHub, Gated, HubUnreachable, RepositoryNotFound
+from domicile.refs import ModelRef
 from domicile.sources.hub import CARD_LIMIT, Hub
-from domicile.types import ModelRef
 from tests.fakes.hub import FakeHub
 
 BASE = "https://hub.example/org/repo/blob/main/"

@@ -10,7 +10,7 @@ import pytest
 from domicile.catalogue import NEEDS, Recommended, organisations, recommended, webllm
 from domicile.errors import BadField
 from domicile.names import read
-from domicile.types import ModelRef
+from domicile.refs import ModelRef
 
 SEEDS = {
     # The guide of local models (0).

@@ -12,7 +12,7 @@ import pytest
 from domicile.app import open_house
 from domicile.config import load
 from domicile.errors import BadName
-from domicile.types import ModelRef
+from domicile.refs import ModelRef
 from tests.fakes.civitai import FakeCivitai, running
 
 pytestmark = pytest.mark.anyio

@@ -26,8 +26,9 @@ from domicile.errors import (
     RevisionNotFound,
     TokenRefused,
 )
+from domicile.refs import ModelRef
 from domicile.sources.hub import Hub, choose
-from domicile.types import ModelRef, Repository
+from domicile.types import Repository
 from tests.fakes.hub import COMMIT, TOKEN, FakeHub
 
 FILES = {

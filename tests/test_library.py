@@ -14,7 +14,8 @@ from domicile.config import Settings
 from domicile.db import Database
 from domicile.errors import BadModelFile, BadName, ModelFileMissing, ModelNotFound, NameTaken, NoSuchAlias, Pinned
 from domicile.library import Library, folder_of, free_bytes
-from domicile.types import EMBEDDED, Copy, Installed
+from domicile.refs import EMBEDDED
+from domicile.types import Copy, Installed
 
 
 @pytest.fixture

@@ -16,10 +16,10 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from domicile.config import load
 from domicile.errors import BadField, DomicileError, HubAnswer, HubBusy, HubUnreachable, TokenRefused
+from domicile.refs import ModelRef
 from domicile.sources import hub_search
 from domicile.sources.hub import Hub
 from domicile.sources.hub_search import Found, Page, Query, Sort, found_in, path_of
-from domicile.types import ModelRef
 from tests.fakes.hub import TOKEN, FakeHub, Repo
 from tests.fakes.shelf import DAY, START, fill
 

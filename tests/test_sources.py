@@ -19,9 +19,10 @@ from starlette.routing import Route
 
 from domicile import outside
 from domicile.config import load
+from domicile.refs import ModelRef
 from domicile.sources.hub import stored_token
 from domicile.sources.ollama import Ollama
-from domicile.types import ModelRef, RemoteFile, Repository
+from domicile.types import RemoteFile, Repository
 from tests.conftest import Visit, Visiting
 from tests.fakes.hub import COMMIT, FakeHub, served
 from tests.fakes.registry import TOKEN, FakeRegistry, digest_of, ranged, running

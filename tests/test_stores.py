@@ -11,10 +11,10 @@ import pytest
 
 from domicile import stores
 from domicile.config import load
+from domicile.refs import ModelRef
 from domicile.stores import hf, llamacpp, loose, ollama, tree
 from domicile.stores.found import Found
 from domicile.stores.place import Where, digest_in
-from domicile.types import ModelRef
 from tests.fakes import stores as fakes
 
 GGUF = b"GGUF" + bytes(range(256)) * 8

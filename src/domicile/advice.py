@@ -28,6 +28,7 @@ from domicile.hardware import calibrate
 from domicile.library import Library
 from domicile.llama_builds import Build
 from domicile.llama_choice import Chooser
+from domicile.refs import ModelRef
 from domicile.sources import Sources, choose, elsewhere
 from domicile.sources.choice import projector_for
 from domicile.tuning import Draft, Tuning, Usual, tune
@@ -37,7 +38,6 @@ from domicile.types import (
     FitReport,
     Hardware,
     Installed,
-    ModelRef,
     Reason,
     RemoteFile,
     Repository,

@@ -15,8 +15,9 @@ from typing import Any
 from domicile import mlc_libs, names, outside
 from domicile.errors import BadField, BadName, FileNotOnHub, HubAnswer, NothingToRun, RunsCode, TokenRefused
 from domicile.plain import line
+from domicile.refs import ModelRef, file_of
 from domicile.sources import Sources
-from domicile.types import ModelRef, Repository, file_of
+from domicile.types import Repository
 
 _CONFIG = "mlc-chat-config.json"
 _CACHES = ("ndarray-cache.json", "tensor-cache.json")

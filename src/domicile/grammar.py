@@ -19,7 +19,7 @@ from domicile import i18n
 from domicile.config import Settings, load
 from domicile.errors import BadName
 from domicile.output import Output
-from domicile.types import EMBEDDED, ModelRef
+from domicile.refs import EMBEDDED, ModelRef
 
 
 @dataclass

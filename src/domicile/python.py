@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from domicile import i18n
 from domicile.client import Client, HouseSaid, connect, of_custom, of_model
 from domicile.config import load
-from domicile.types import EMBEDDED, ModelRef
+from domicile.refs import EMBEDDED, ModelRef
 
 T = TypeVar("T")
 _END = object()

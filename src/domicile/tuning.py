@@ -106,15 +106,7 @@ def tune(
     `projector` is the file of its eyes, and the bytes that takes."""
     eyes_bytes = projector[1] if projector else 0
     asked, by_context, why_context = _context(facts, usual, own, terms)
-    wish = _Try(
-        context=asked,
-        slots=own.get("slots") or usual.slots or 1,
-        kv=own.get("kv") or "f16",
-        batch=own.get("batch") or _batch(facts, asked),
-        flash=own.get("flash_attention", True) is not False,
-        gpu_layers=own.get("gpu_layers"),
-        cache=own.get("cache"),
-    )
+    wish = _wish(facts, usual, own, asked)
     threads = own.get("threads") or usual.threads or usual.threads_for
 
     def judge(one: _Try) -> FitReport:
@@ -130,18 +122,12 @@ def tune(
     chosen, report, shortened = _first_that_fits(steps, judge, may_shorten=not own.get("context"))
     chosen, slots_why = _more_slots(chosen, report, facts, machine, usual, own, judge, terms)
     report = judge(chosen)
-    plan = fitting.plan(
-        report, machine, kv_type_k=chosen.kv, kv_type_v=chosen.kv, slots=chosen.slots, ubatch=chosen.batch,
-        flash_attention=chosen.flash,
-    )  # fmt: skip
     speculation, draft, why_speculation = _speculation(own, drafts, terms.careful)
     plan = replace(
-        plan,
-        mmap=bool(own.get("mmap")) and terms.careful is None,
+        _plan(report, machine, chosen, own, terms),
         speculation=speculation,
         draft=str(draft.path) if draft else None,
         projector=str(projector[0]) if projector else None,
-        tensor_split=tuple(own["split"]) if own.get("split") and report.gpu_layers else plan.tensor_split,
     )
     made = _Made(chosen, plan, threads, report, draft)
     why = {
@@ -162,6 +148,29 @@ def tune(
     why["overflow"] = Reason("tune.trim" if way == "trim" else "tune.refuse", {})
     choices = _explained(made, why, by, usual)
     return Tuning(plan, threads, report, choices, note, draft, None if keep is None else math.inf if keep < 0 else keep)
+
+
+def _wish(facts: Facts, usual: Usual, own: Mapping[str, Any], context: int) -> _Try:
+    """What is tried first: the model's own settings, and the usual ones."""
+    return _Try(
+        context=context,
+        slots=own.get("slots") or usual.slots or 1,
+        kv=own.get("kv") or "f16",
+        batch=own.get("batch") or _batch(facts, context),
+        flash=own.get("flash_attention", True) is not False,
+        gpu_layers=own.get("gpu_layers"),
+        cache=own.get("cache"),
+    )
+
+
+def _plan(report: FitReport, machine: Hardware, chosen: _Try, own: Mapping[str, Any], terms: Terms) -> Plan:
+    """What the engine is told, but for who guesses and who sees."""
+    plan = fitting.plan(
+        report, machine, kv_type_k=chosen.kv, kv_type_v=chosen.kv, slots=chosen.slots, ubatch=chosen.batch,
+        flash_attention=chosen.flash,
+    )  # fmt: skip
+    split = tuple(own["split"]) if own.get("split") and report.gpu_layers else plan.tensor_split
+    return replace(plan, mmap=bool(own.get("mmap")) and terms.careful is None, tensor_split=split)
 
 
 def _in_one_batch(facts: Facts) -> bool:

@@ -22,8 +22,9 @@ from domicile.config import Settings
 from domicile.db import Database
 from domicile.errors import BadName, DomicileError, NotFound
 from domicile.library import Library
+from domicile.refs import ModelRef
 from domicile.sources import Sources, choose
-from domicile.types import Installed, ModelRef, RemoteFile, Repository, Variant
+from domicile.types import Installed, RemoteFile, Repository, Variant
 
 State = Literal["current", "changed", "pinned", "gone", "unknown", "local"]
 """`pinned`: a commit or a digest was asked for, which cannot change. `gone`: no longer there, or no longer for us.

@@ -183,7 +183,7 @@ def test_a_reply_that_comes_after_the_whole_answer_does_not_say_that_it_is_still
     def late(route: Any) -> None:
         reply = route.fetch()
         _wait(lambda: not httpx2.get(f"{talking.url}/domicile/chats/{chat}").json()["writing"])
-        time.sleep(0.5)  # the stream tells the page the whole answer meanwhile
+        expect(_answered(page).locator(".written")).to_have_text("One One two.")  # told by the stream meanwhile
         route.fulfill(response=reply)
 
     page.route("**/answer", late)

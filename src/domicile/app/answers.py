@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from domicile.app.rooms import NO_TERMS, Rooms
 from domicile.errors import BadName, DomicileError, EngineDied, ModelNotFound, StillDownloading
-from domicile.types import Installed, Job, ModelRef, Terms, Ticket
+from domicile.refs import ModelRef
+from domicile.types import Installed, Job, Terms, Ticket
 
 if TYPE_CHECKING:
     from domicile.advice import Known

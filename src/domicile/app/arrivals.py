@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from domicile.app.rooms import Rooms
 from domicile.errors import BadField, DomicileError, OutsideRoots, PartialNotFound, StillBusy
 from domicile.library import free_bytes
-from domicile.types import Installed, Job, ModelRef, Repository
+from domicile.refs import ModelRef
+from domicile.types import Installed, Job, Repository
 
 if TYPE_CHECKING:
     from domicile.download import Limiter, Partial, Wanted

@@ -22,7 +22,8 @@ from domicile.config import Settings
 from domicile.db import Database
 from domicile.errors import DomicileError
 from domicile.library import Library, free_bytes
-from domicile.types import EMBEDDED, Facts, Installed, Load, Terms
+from domicile.refs import EMBEDDED
+from domicile.types import Facts, Installed, Load, Terms
 
 if TYPE_CHECKING:
     import httpx2

@@ -240,7 +240,7 @@ def local(model: str) -> str:
     """A path as the house can find it, wherever it was opened."""
     from pathlib import Path
 
-    from domicile.types import ModelRef
+    from domicile.refs import ModelRef
 
     ref = ModelRef.parse(model)
     return str(Path(ref.name).expanduser().absolute()) if ref.kind == "file" else model

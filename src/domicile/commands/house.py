@@ -12,7 +12,7 @@ import click
 from domicile import __version__, i18n
 from domicile.errors import DomicileError
 from domicile.grammar import Desk, argument, command, explain, model_argument, named, option
-from domicile.types import EMBEDDED
+from domicile.refs import EMBEDDED
 
 
 @command("ps")

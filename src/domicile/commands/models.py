@@ -15,7 +15,7 @@ from domicile.commands.kept import show_template
 from domicile.commands.search import show_variants
 from domicile.errors import BadField
 from domicile.grammar import Desk, argument, command, model_argument, named, option, path_of
-from domicile.types import ModelRef
+from domicile.refs import ModelRef
 
 
 @command(

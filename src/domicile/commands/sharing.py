@@ -13,7 +13,7 @@ from domicile import i18n
 from domicile.commands.jobs import followed
 from domicile.errors import BadField
 from domicile.grammar import Desk, argument, command, model_argument, named, option, path_of
-from domicile.types import ModelRef
+from domicile.refs import ModelRef
 
 
 @command("alias", model_argument(), argument("alias"))

@@ -11,7 +11,7 @@ from domicile.commands.models import pulled
 from domicile.config import STRATEGIES
 from domicile.errors import BadField
 from domicile.grammar import Desk, argument, command, model_argument, option, path_of
-from domicile.types import EMBEDDED, ModelRef
+from domicile.refs import EMBEDDED, ModelRef
 
 
 @command(

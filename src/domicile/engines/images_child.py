@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,56 +33,29 @@ def load(asked: dict[str, Any]) -> dict[str, Handler]:
     place.mkdir()
     files = [Path(f) for f in asked["files"]]
     painter = pipeline.load(files, place, asked["format"], asked["plan"].get("modes") or ())
-    previews = Previews(painter.pipe)
-    one = asyncio.Lock()
+    studio = _Studio(painter, str(asked["alias"]))
+    return {
+        "POST /draw": studio.draw,
+        "POST /about": studio.about,
+        "POST /v1/chat/completions": _no_words,
+        "POST /v1/completions": _no_words,
+    }
 
-    async def draw(data: dict[str, Any]) -> Response:
-        wanted = drawing.read(data, painter)
-        return as_events(_told(wanted))
 
-    async def _told(wanted: drawing.Wanted) -> AsyncIterator[dict[str, Any]]:
-        async with one:
-            loop = asyncio.get_running_loop()
-            news: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
-            stop = threading.Event()
+async def _no_words(_: dict[str, Any]) -> Response:
+    raise Refusal("this model draws, and does not talk")
 
-            def tell(event: dict[str, Any]) -> None:
-                loop.call_soon_threadsafe(news.put_nowait, event)
 
-            def work() -> None:
-                try:
-                    drawing.draw(painter, previews, wanted, tell, stop, asked["alias"])
-                except drawing.StoppedError:
-                    pass
-                except Refusal as refusal:
-                    tell({"type": "error", "message": str(refusal), **refusal.more})
-                except Exception as trouble:  # noqa: BLE001 - the loop's thread raises it, so that it is told and logged as any
-                    failed.append(trouble)
-                finally:
-                    loop.call_soon_threadsafe(news.put_nowait, None)
+class _Studio:
+    """A painter, and the one drawing it is at."""
 
-            failed: list[Exception] = []
-            thread = asyncio.create_task(asyncio.to_thread(work))
-            try:
-                yield {
-                    "type": "begin",
-                    "width": wanted.width,
-                    "height": wanted.height,
-                    "steps": wanted.steps,
-                    "n": wanted.n,
-                }
-                while (event := await news.get()) is not None:
-                    yield event
-                if failed:
-                    if not out_of_memory(failed[0]):
-                        yield {"type": "error", "message": pipeline.line(failed[0]), "code": "engine"}
-                    raise failed[0]
-            finally:
-                stop.set()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.shield(thread)
+    def __init__(self, painter: pipeline.Painter, alias: str) -> None:
+        self._painter, self._alias = painter, alias
+        self._previews = Previews(painter.pipe)
+        self._one = asyncio.Lock()
 
-    async def tell_about(_: dict[str, Any]) -> Response:
+    async def about(self, _: dict[str, Any]) -> Response:
+        painter = self._painter
         return as_json(
             {
                 "kind": painter.kind,
@@ -94,12 +67,46 @@ def load(asked: dict[str, Any]) -> dict[str, Handler]:
             }
         )
 
-    async def no_words(_: dict[str, Any]) -> Response:
-        raise Refusal("this model draws, and does not talk")
+    async def draw(self, data: dict[str, Any]) -> Response:
+        return as_events(self._told(drawing.read(data, self._painter)))
 
-    return {
-        "POST /draw": draw,
-        "POST /about": tell_about,
-        "POST /v1/chat/completions": no_words,
-        "POST /v1/completions": no_words,
-    }
+    async def _told(self, wanted: drawing.Wanted) -> AsyncIterator[dict[str, Any]]:
+        """The events of a drawing, which goes on in a thread; leaving this stops it after the step it is at."""
+        async with self._one:
+            loop, stop = asyncio.get_running_loop(), threading.Event()
+            news: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+
+            def tell(event: dict[str, Any] | None) -> None:
+                loop.call_soon_threadsafe(news.put_nowait, event)
+
+            thread = asyncio.create_task(asyncio.to_thread(self._work, wanted, tell, stop))
+            try:
+                sizes = {"width": wanted.width, "height": wanted.height, "steps": wanted.steps, "n": wanted.n}
+                yield {"type": "begin", **sizes}
+                while (event := await news.get()) is not None:
+                    yield event
+                failed = await thread
+                if failed is not None:
+                    if not out_of_memory(failed):
+                        yield {"type": "error", "message": pipeline.line(failed), "code": "engine"}
+                    raise failed
+            finally:
+                stop.set()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.shield(thread)
+
+    def _work(
+        self, wanted: drawing.Wanted, tell: Callable[[dict[str, Any] | None], None], stop: threading.Event
+    ) -> Exception | None:
+        """Draw; give what failed, for the loop's thread to raise: so it is told and logged as any other."""
+        try:
+            drawing.draw(self._painter, self._previews, wanted, tell, stop, self._alias)
+        except drawing.StoppedError:
+            pass
+        except Refusal as refusal:
+            tell({"type": "error", "message": str(refusal), **refusal.more})
+        except Exception as trouble:  # noqa: BLE001 - raised by whoever waits
+            return trouble
+        finally:
+            tell(None)
+        return None

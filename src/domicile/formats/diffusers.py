@@ -15,7 +15,8 @@ from domicile.formats import safetensors
 from domicile.formats.document import Document, document, text
 from domicile.formats.gguf_header import Vocabularies
 from domicile.formats.window import Steps
-from domicile.types import Facts, Tensor, is_safe_path
+from domicile.refs import is_safe_path
+from domicile.types import Facts, Tensor
 
 _INDEX = "model_index.json"
 _LIBRARIES = frozenset({"diffusers", "transformers", "stable_diffusion", "flux", "onnxruntime"})

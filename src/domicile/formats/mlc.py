@@ -16,7 +16,8 @@ from domicile.formats.document import Document, count, document, inner, text
 from domicile.formats.gguf_header import Vocabularies
 from domicile.formats.hfconfig import Shape, shape
 from domicile.formats.window import Steps
-from domicile.types import Facts, is_safe_path
+from domicile.refs import is_safe_path
+from domicile.types import Facts
 
 _CONFIG = "mlc-chat-config.json"
 _CACHES = ("tensor-cache.json", "ndarray-cache.json")

@@ -21,7 +21,8 @@ from domicile.formats.gguf_header import Vocabularies
 from domicile.formats.hfconfig import Shape, shape
 from domicile.formats.window import HEAD_BYTES, Steps, Window, refuse_code, whole
 from domicile.onnx_folder import DOMAINS, INSIDE
-from domicile.types import Facts, Layer, Tensor, is_safe_path
+from domicile.refs import is_safe_path
+from domicile.types import Facts, Layer, Tensor
 
 _MOST_GRAPH = 2**31
 """Protobuf's own limit; weights inside are stepped over."""

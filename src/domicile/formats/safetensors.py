@@ -20,7 +20,8 @@ from domicile.formats import hfconfig
 from domicile.formats.document import Document, document, text
 from domicile.formats.gguf_header import Vocabularies
 from domicile.formats.window import HEAD_BYTES, Steps, Want, refuse_code, whole
-from domicile.types import LORA, Facts, Tensor, is_safe_path
+from domicile.refs import is_safe_path
+from domicile.types import LORA, Facts, Tensor
 
 MOST_HEADER = 25_000_000
 _MOST_INDEX = 32_000_000

@@ -30,7 +30,8 @@ from domicile.errors import (
 )
 from domicile.library import rows
 from domicile.library.shelf import ACTIVE, Shelf
-from domicile.types import EMBEDDED, Copy, Installed, ModelRef
+from domicile.refs import EMBEDDED, ModelRef
+from domicile.types import Copy, Installed
 
 EMBEDDED_FILE = Path(__file__).parent.parent / "graine" / "graine.gguf"
 

@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from domicile.types import Copy, Installed, is_safe_path
+from domicile.refs import is_safe_path
+from domicile.types import Copy, Installed
 
 _LONGEST = 4096
 

@@ -19,7 +19,8 @@ from domicile import records
 from domicile.config import Settings
 from domicile.db import Database
 from domicile.library import rows
-from domicile.types import EMBEDDED, Copy, Installed
+from domicile.refs import EMBEDDED
+from domicile.types import Copy, Installed
 
 ACTIVE = "active_model"
 _LISTS = "record."

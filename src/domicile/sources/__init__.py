@@ -17,13 +17,14 @@ from domicile.download import Wanted
 from domicile.egress import Egress
 from domicile.errors import BadName
 from domicile.outside import GuardedClient, Places
+from domicile.refs import ModelRef, SourceName
 from domicile.sources.choice import choose
 from domicile.sources.civitai import Civitai
 from domicile.sources.file import File
 from domicile.sources.hub import Hub
 from domicile.sources.ollama import Ollama
 from domicile.sources.url import Url
-from domicile.types import Installed, ModelRef, RemoteFile, Repository, SourceName, Variant
+from domicile.types import Installed, RemoteFile, Repository, Variant
 
 __all__ = ["Source", "Sources", "choose"]
 

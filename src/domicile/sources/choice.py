@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from domicile import names
 from domicile.errors import FileNotOnHub, NoSuchVariant, NothingToRun, RunsCode
-from domicile.types import Format, ModelRef, RemoteFile, Repository, Variant
+from domicile.refs import ModelRef
+from domicile.types import Format, RemoteFile, Repository, Variant
 
 PREFERRED = ("Q4_K_M", "Q4_K_S", "Q5_K_M", "IQ4_XS", "Q4_0", "Q5_K_S", "Q6_K", "Q8_0", "Q3_K_M")
 """Which quantisation `org/repo` alone means, best first: the field's common advice, 4 to 5 bits."""

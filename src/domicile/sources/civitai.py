@@ -23,7 +23,8 @@ from domicile.config import Settings
 from domicile.download import Wanted
 from domicile.errors import BadField, HubAnswer, NothingToRun, RepositoryNotFound, RunsCode, TokenRefused
 from domicile.plain import line
-from domicile.types import Installed, ModelRef, RemoteFile, Repository, Variant, is_safe_path
+from domicile.refs import ModelRef, is_safe_path
+from domicile.types import Installed, RemoteFile, Repository, Variant
 
 KEY_FILE = "civitai.key"
 """In the home: the key, readable by its owner only."""

@@ -10,7 +10,8 @@ import httpx2
 
 from domicile.download import Wanted
 from domicile.errors import BadModelFile, BadName, ModelFileMissing
-from domicile.types import Installed, ModelRef, RemoteFile, Repository, Variant
+from domicile.refs import ModelRef
+from domicile.types import Installed, RemoteFile, Repository, Variant
 
 
 class File:

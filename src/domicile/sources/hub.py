@@ -40,19 +40,10 @@ from domicile.errors import (
     TokenRefused,
 )
 from domicile.plain import line
+from domicile.refs import ModelRef, clashing, is_safe_path
 from domicile.sources.choice import PREFERRED, choose, entry_of, variants_of
 from domicile.sources.hub_search import Answer, Found, Page, Query, found_in, run
-from domicile.types import (
-    Installed,
-    ModelRef,
-    RemoteFile,
-    Repository,
-    Scan,
-    ScanVerdict,
-    Variant,
-    clashing,
-    is_safe_path,
-)
+from domicile.types import Installed, RemoteFile, Repository, Scan, ScanVerdict, Variant
 
 __all__ = ["PREFERRED", "Card", "Found", "Hub", "Page", "Query", "choose"]
 

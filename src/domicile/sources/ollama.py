@@ -24,7 +24,8 @@ from domicile.config import Settings
 from domicile.download import Wanted
 from domicile.errors import HubAnswer, NothingToRun, RepositoryNotFound, TokenRefused
 from domicile.plain import line
-from domicile.types import Installed, ModelRef, RemoteFile, Repository, Variant, is_safe_path
+from domicile.refs import ModelRef, is_safe_path
+from domicile.types import Installed, RemoteFile, Repository, Variant
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 _LAYER = "application/vnd.ollama.image."

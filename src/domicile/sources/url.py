@@ -23,7 +23,8 @@ from domicile.config import Settings
 from domicile.download import Wanted
 from domicile.errors import FileNotOnHub, HubAnswer, HubUnreachable, RunsCode, TokenRefused, UnknownFormat
 from domicile.plain import line
-from domicile.types import Format, Installed, ModelRef, RemoteFile, Repository, Variant, file_of, is_safe_path
+from domicile.refs import ModelRef, file_of, is_safe_path
+from domicile.types import Format, Installed, RemoteFile, Repository, Variant
 
 _HEAD = 64
 _LARGEST = 2**50

@@ -14,7 +14,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from domicile import __version__, i18n
 from domicile.config import seconds
 from domicile.errors import BadField, DomicileError
-from domicile.types import Installed, ModelRef, Terms
+from domicile.refs import ModelRef
+from domicile.types import Installed, Terms
 from domicile.web import asking
 from domicile.web.capabilities import capabilities
 from domicile.web.trouble import error_body, house_of, language

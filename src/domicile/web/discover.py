@@ -14,7 +14,8 @@ from starlette.responses import JSONResponse, Response
 
 from domicile import i18n
 from domicile.errors import BadField, MissingField, NotYours
-from domicile.types import Facts, FitReport, Hardware, ModelRef, Reason
+from domicile.refs import ModelRef
+from domicile.types import Facts, FitReport, Hardware, Reason
 from domicile.web.guard import caller_of
 from domicile.web.trouble import house_of, language
 

@@ -16,7 +16,8 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from domicile import i18n, names
 from domicile.errors import BadField, MissingField
-from domicile.types import ModelRef, RemoteFile, Repository
+from domicile.refs import ModelRef
+from domicile.types import RemoteFile, Repository
 from domicile.web import asking, fragments
 from domicile.web.trouble import house_of, language
 

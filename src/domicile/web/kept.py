@@ -7,7 +7,7 @@ import asyncio
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from domicile.types import ModelRef
+from domicile.refs import ModelRef
 from domicile.web.trouble import house_of
 
 

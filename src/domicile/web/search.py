@@ -12,7 +12,8 @@ from starlette.responses import JSONResponse, Response
 from domicile import i18n
 from domicile.config import byte_count
 from domicile.errors import BadField, DomicileError
-from domicile.types import Format, ModelRef
+from domicile.refs import ModelRef
+from domicile.types import Format
 from domicile.web.discover import report_shown, row_shown
 from domicile.web.trouble import house_of, language
 
