@@ -432,3 +432,29 @@ async def test_what_is_open_ends_with_the_session_that_asked_for_it() -> None:
         assert time.monotonic() - begun < 10
         assert "event: awake" in heard
         assert (await away.visitor().get("/domicile/events", headers={**PAGE, **cookie})).status_code == 401
+
+
+@pytest.mark.parametrize("end", ["revoked", "removed", "another role"])
+async def test_what_is_open_ends_with_the_key_that_asked_for_it(end: str) -> None:
+    async with _away() as away:
+        await away.first()
+        zoe = await away.user()
+        made = (await zoe.post("/domicile/account/keys", json={"name": "editor"}, headers=PAGE)).json()
+        listening = asyncio.Event()
+
+        async def listen() -> None:
+            bearer = {"Authorization": f"Bearer {made['key']}"}
+            async with away.visitor().stream("GET", "/domicile/events", headers=bearer) as events:
+                async for _ in events.aiter_lines():
+                    listening.set()
+
+        open_stream = asyncio.create_task(listen())
+        await asyncio.wait_for(listening.wait(), 20)
+        if end == "revoked":
+            answer = await zoe.delete(f"/domicile/account/keys/{made['id']}", headers=PAGE)
+        elif end == "removed":
+            answer = await away.http.delete("/domicile/accounts/zoe", headers=PAGE)
+        else:
+            answer = await away.http.patch("/domicile/accounts/zoe", json={"role": "admin"}, headers=PAGE)
+        assert answer.status_code == 200, answer.text
+        await asyncio.wait_for(open_stream, 20)  # it ends by itself, and whole

@@ -60,12 +60,18 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. `session` is the digest of the session by which they are known, if by one."""
+    """Who asks. `session` or `key` is the digest of what they are known by, if it can end."""
 
     id: str
     role: Role
     name: str | None = None
     session: bytes | None = None
+    key: bytes | None = None
+
+    @property
+    def may_end(self) -> bool:
+        """Can what they are known by be taken back? The key of the house itself cannot."""
+        return self.session is not None or self.key is not None
 
 
 class Accounts:
@@ -217,11 +223,19 @@ class Accounts:
                 w.execute("UPDATE sessions SET seen_at = ? WHERE digest = ?", (now, name))
         return Caller(rows[0]["id"], rows[0]["role"], rows[0]["name"], name)
 
-    def lasts(self, session: bytes) -> bool:
-        """Has this session not ended? Asking is no use of it, and does not make it last longer."""
+    def lasts(self, caller: Caller) -> bool:
+        """Has what they are known by not ended, nor their role changed? Asking is no use of it, and does not make it
+        last longer."""
         now = self._clock()
-        asked = "SELECT 1 FROM sessions WHERE digest = ? AND seen_at >= ? AND made_at >= ?"
-        return bool(self._database.read(asked, session, now - self._idle_s, now - self._life_s))
+        if caller.key is not None:
+            rows = self._owner_of(caller.key)
+        else:
+            rows = self._database.read(
+                "SELECT a.role FROM sessions s JOIN accounts a ON a.id = s.account"
+                " WHERE s.digest = ? AND s.seen_at >= ? AND s.made_at >= ?",
+                caller.session, now - self._idle_s, now - self._life_s,
+            )  # fmt: skip
+        return bool(rows) and (rows[0]["role"] or "admin") == caller.role
 
     def sessions(self, account_id: str) -> list[dict[str, Any]]:
         """Those that have not ended, the last used first."""
@@ -282,17 +296,21 @@ class Accounts:
 
     def by_key(self, given: bytes) -> Caller | None:
         """Whose key has this sha256."""
-        rows = self._database.read(
-            "SELECT k.id AS key, k.owner, k.used_at, a.role, a.name FROM keys k LEFT JOIN accounts a ON a.id = k.owner"
-            " WHERE k.digest = ?", given,
-        )  # fmt: skip
-        if not rows or (rows[0]["role"] is None and rows[0]["owner"] != OWNER):
+        rows = self._owner_of(given)
+        if not rows:
             return None
         row, now = rows[0], self._clock()
         if now - (row["used_at"] or 0) > _TOUCH_S:
             with self._database.write(durable=False) as w:
                 w.execute("UPDATE keys SET used_at = ? WHERE id = ?", (now, row["key"]))
-        return Caller(row["owner"], row["role"] or "admin", row["name"])
+        return Caller(row["owner"], row["role"] or "admin", row["name"], key=given)
+
+    def _owner_of(self, key: bytes) -> list[sqlite3.Row]:
+        """The row of a key whose owner is still there; a house without accounts has an owner without a role."""
+        return self._database.read(
+            "SELECT k.id AS key, k.owner, k.used_at, a.role, a.name FROM keys k LEFT JOIN accounts a ON a.id = k.owner"
+            " WHERE k.digest = ? AND (a.role IS NOT NULL OR k.owner = ?)", key, OWNER,
+        )  # fmt: skip
 
     # -- within --
 

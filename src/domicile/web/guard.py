@@ -124,9 +124,10 @@ def caller_of(request: Request) -> Caller | None:
     return found
 
 
-def _session_of(scope: Scope) -> bytes | None:
+def _passing(scope: Scope) -> Caller | None:
+    """Who asks, where they may be shown out before the answer has ended."""
     caller: Caller | None = scope.get("domicile.caller")
-    return caller.session if caller is not None else None
+    return caller if caller is not None and caller.may_end else None
 
 
 def _owner() -> Caller:
@@ -174,15 +175,13 @@ class Guard:
             await answer_error(refusal, scope)(scope, receive, send_with_headers)
         elif allowed and scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
             await _preflight()(scope, receive, send_with_headers)
-        elif (session := _session_of(scope)) is not None and self._people is not None:
-            await self._while_signed_in(self._people(), session, scope, receive, send_with_headers)
+        elif (caller := _passing(scope)) is not None and self._people is not None:
+            await self._while_let_in(self._people(), caller, scope, receive, send_with_headers)
         else:
             await self._app(scope, receive, send_with_headers)
 
-    async def _while_signed_in(
-        self, people: Accounts, session: bytes, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        """Answer. A stream ends, as if it were over, within about a second of the session it was asked by."""
+    async def _while_let_in(self, people: Accounts, caller: Caller, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer. A stream ends, as if it were over, within about a second of the session or key it was asked by."""
         streams = asyncio.Event()
 
         async def noted(message: Message) -> None:
@@ -194,7 +193,7 @@ class Guard:
         begun = asyncio.create_task(streams.wait())
         try:
             await asyncio.wait({work, begun}, return_when=asyncio.FIRST_COMPLETED)
-            while not work.done() and people.lasts(session):
+            while not work.done() and people.lasts(caller):
                 await asyncio.wait({work}, timeout=_LOOK_S)
             over = work.done()
             if over:
