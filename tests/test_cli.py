@@ -119,6 +119,8 @@ def test_a_file_runs_where_it_lies(tmp_path: Path) -> None:
         (["custom", "add", "x", "--name", "X"], 2, "“url” is missing", "« url » manque"),
         (["places", "add", "nas.local:8080"], 2, "nobody confirmed it", "personne ne l'a confirmé"),
         (["pull", "./pyproject.toml"], 7, "is not a GGUF file", "n'est pas un fichier GGUF"),
+        (["fit", "org/cut:Q8_0"], 9, "ends before what its header announces", "finit avant ce que son en-tête annonce"),
+        (["fit", "org/cut:Q4_0"], 9, "is not a GGUF, whatever its name says", "n'est pas un GGUF, quoi qu'en dise"),
         (["run", "./absent.gguf", "hi"], 3, "no file that can be read", "pas de fichier lisible"),
         (["rm", "graine", "--yes"], 7, "cannot be removed", "ne peut pas être supprimé"),
         (["nothing"], 2, "No such command", "Pas de commande"),
@@ -131,6 +133,7 @@ def test_what_goes_wrong_is_a_sentence_in_both_languages_and_never_a_traceback(
 ) -> None:
     hub.add("org/gated", {"m-Q8_0.gguf": b"GGUF"}, gated=True)
     hub.add("org/papers", {"README.md": b""})
+    hub.add("org/cut", {"m-Q8_0.gguf": GRAINE.read_bytes()[:200_000], "m-Q4_0.gguf": b"no model at all"})
     for lang, sentence in (("en", in_english), ("fr", in_french)):
         told = domicile("--lang", lang, *words)
         assert sentence in told.stderr.replace("\n", " ")

@@ -120,7 +120,9 @@ def test_no_word_is_written_twice() -> None:
 def test_every_placeholder_has_a_form_we_know() -> None:
     for key, text in i18n.words("en").items():
         for _, name, spec, conversion in string.Formatter().parse(text):
-            assert name is None or (name.isidentifier() and spec in {"", "bytes", "number", "duration", "date"}), key
+            assert name is None or (
+                name.isidentifier() and spec in {"", "bytes", "number", "rate", "duration", "date"}
+            ), key
             assert conversion is None
 
 
@@ -322,6 +324,11 @@ def test_the_first_wish_that_is_a_language_of_ours_is_taken(wishes: tuple[str | 
 )
 def test_a_terminal_speaks_the_language_of_its_environment(environment: dict[str, str], chosen: str) -> None:
     assert i18n.of_environment(environment) == chosen
+
+
+def test_a_rate_has_decimals_below_ten_alone() -> None:
+    assert [i18n.rate("fr", r) for r in (8.44, 12.5, 2080.1)] == ["8,4", "12", "2\u202f080"]
+    assert i18n.say("en", "selftest.slower", rate=405.9, low=992.0, high=2080.1).startswith("406 tokens/s, less")
 
 
 def test_a_number_in_a_sentence_is_written_as_the_language_writes_it() -> None:

@@ -60,7 +60,7 @@ def plural(lang: str, n: object) -> str:
 
 
 class _Shown:
-    """A fact that knows how to show itself: `{x}`, `{x:bytes}`, `{x:number}`, `{x:duration}`, `{x:date}`."""
+    """A fact that knows how to show itself: `{x}`, `{x:bytes}`, `:number`, `:rate`, `:duration` or `:date`."""
 
     def __init__(self, value: object, lang: str) -> None:
         self.value, self.lang = value, lang
@@ -74,6 +74,8 @@ class _Shown:
             case "number":
                 value = float(str(self.value))
                 return number(self.lang, int(value)) if value.is_integer() else decimal(self.lang, value, 1)
+            case "rate":
+                return rate(self.lang, float(str(self.value)))
             case "duration":
                 return duration(self.lang, float(str(self.value)))
             case "date":
@@ -112,6 +114,11 @@ def decimal(lang: str, value: float, digits: int) -> str:
     """1.5 or 1,5."""
     text = f"{value:.{digits}f}"
     return text.replace(".", ",") if lang == "fr" else text
+
+
+def rate(lang: str, value: float) -> str:
+    """Tokens a second: 8.4 or 8,4, and from ten on without decimals."""
+    return number(lang, round(value)) if value >= 10 else decimal(lang, value, 1)
 
 
 def labelled(lang: str, label: str, text: str) -> str:

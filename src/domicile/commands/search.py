@@ -121,6 +121,11 @@ async def variants(desk: Desk, repository: str, context: int | None, kv: str | N
     show_variants(desk, found)
 
 
+def _share(lang: str, percent: float | None) -> str:
+    space = "\u00a0" if lang == "fr" else ""
+    return "?" if percent is None else f"{i18n.decimal(lang, percent, 1)}{space}%"
+
+
 def show_variants(desk: Desk, found: Mapping[str, Any]) -> None:
     """A repository as a table: each variant with its size, memory, verdict and speed here."""
     say, lang = desk.output.say, desk.output.lang
@@ -128,8 +133,8 @@ def show_variants(desk: Desk, found: Mapping[str, Any]) -> None:
         (
             ("* " if row["label"] == found["best"] else "  ") + row["label"],
             i18n.size(lang, row["size_bytes"]),
-            f"{row['bits_per_weight']:.1f}",
-            f"{row['quality_loss']:.1f} %" if row["quality_loss"] is not None else "?",
+            i18n.decimal(lang, row["bits_per_weight"], 1),
+            _share(lang, row["quality_loss"]),
             bytes_text(lang, row["total_bytes"]),
             row["verdict_text"],
             rate_text(desk, row["tokens_per_second"]),

@@ -111,10 +111,10 @@ def _header(into: Header, head: bytes, known: Vocabularies | None) -> Steps[None
     start = yield from window.take(min(8, into.size))
     refuse_code(into.file, start)
     if start[:4] != MAGIC or len(start) < 8:
-        raise window.bad("not a GGUF")
+        raise window.bad("not a GGUF", reason="not_gguf")
     version = _U32.unpack_from(start, 4)[0]
     if version & 0xFFFF == 0 and version:
-        raise window.bad("big-endian GGUF")
+        raise window.bad("big-endian GGUF", reason="big_endian")
     if version not in {2, 3}:
         raise window.bad(f"GGUF version {version}")
     (n_tensors,) = yield from window.unpack(_U64)
@@ -322,7 +322,7 @@ def _tensors(window: Window, into: Header) -> Steps[None]:
         window.at += 8 * n_dims + _INFO.size
         tensor = _tensor(window, name, dims, kind)
         if offset % into.alignment or offset + tensor.size_bytes > into.size:
-            raise window.bad(f"{_shown(name)} lies outside the file")
+            raise window.bad(f"{_shown(name)} lies outside the file", reason="cut")
         if tensor.name in names:
             raise window.bad(f"the tensor {_shown(name)} twice")
         names.add(tensor.name)
@@ -353,5 +353,5 @@ def _check_layout(window: Window, into: Header) -> None:
             raise window.bad(f"{tensor.name[:60]!r} lies over another tensor")
         end = offset + tensor.size_bytes
     if into.tensors and data + end > into.size:
-        raise window.bad(f"{data + end - into.size} bytes are missing at the end")
+        raise window.bad(f"{data + end - into.size} bytes are missing at the end", reason="cut")
     into.data_offset = data

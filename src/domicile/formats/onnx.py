@@ -129,7 +129,7 @@ def graph(file: str, size: int) -> Steps[Model]:
     yield from window.need(min(16, size))
     refuse_code(file, window.data[:16])
     if size < 8 or window.data[0] >> 3 not in {1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25}:
-        raise window.bad("not an ONNX model")
+        raise window.bad("not an ONNX model", reason="not_onnx")
     model = Model()
     stack: list[tuple[str, int]] = [("model", size)]
     while stack:
@@ -172,7 +172,7 @@ def graph(file: str, size: int) -> Steps[Model]:
         if window.offset > end:
             raise window.bad("a field that ends outside its message")
     if model.ir_version is None or model.opset is None:
-        raise window.bad("not an ONNX model")
+        raise window.bad("not an ONNX model", reason="not_onnx")
     return model
 
 

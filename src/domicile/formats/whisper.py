@@ -80,7 +80,7 @@ def _ctranslate2(window: Window, start: bytes) -> Steps[Facts]:
     """A version, the name of a specification, then variables in the order of their names."""
     version = _U32.unpack(start)[0] if len(start) == 4 else 0
     if not 2 <= version <= 100:
-        raise window.bad("not a CTranslate2 model")
+        raise window.bad("not a CTranslate2 model", reason="not_ctranslate2")
     spec = yield from _name(window)
     if "Whisper" not in spec:
         raise window.bad(f"a CTranslate2 model of {spec[:60]!r}, not a Whisper")

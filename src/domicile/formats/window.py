@@ -60,8 +60,14 @@ class Window:
     def offset(self) -> int:
         return self.start + self.at
 
-    def bad(self, problem: str) -> Malformed:
-        return Malformed(file=self.file, problem=problem)
+    def bad(self, problem: str, **reason: str) -> Malformed:
+        """`reason` names a sentence of its own; without one the problem itself is shown."""
+        return Malformed(file=self.file, problem=problem, **reason)
+
+    def _too_far(self, end: int) -> Malformed:
+        if end > self.size:
+            return self.bad("ends too early", reason="cut")
+        return self.bad(f"header beyond {self.ceiling} bytes")
 
     def has(self, n: int) -> bool:
         return self.at + n <= len(self.data)
@@ -73,7 +79,7 @@ class Window:
             return
         end = self.offset + n
         if n < 0 or end > self.ceiling:
-            raise self.bad("ends too early" if end > self.size else f"header beyond {self.ceiling} bytes")
+            raise self._too_far(end)
         if have < 0:  # the cursor jumped ahead of what was read
             self.start, self.at, self.data, have = self.offset, 0, b"", 0
             self.chunk = 2**13 if self.grows else self.chunk
@@ -85,7 +91,7 @@ class Window:
             raise self.bad("a header in too many pieces")
         more = yield Want(self.file, self.offset + have, length)
         if len(more) != length:
-            raise self.bad("shorter than announced")
+            raise self.bad("shorter than announced", reason="cut")
         self.data = self.data[self.at :] + more
         self.start, self.at = self.offset, 0
 
@@ -98,7 +104,7 @@ class Window:
     def skip(self, n: int) -> None:
         """Go on without reading. The bytes may not be there: `need` finds out."""
         if n < 0 or self.offset + n > self.ceiling:
-            raise self.bad("ends too early" if self.offset + n > self.size else f"header beyond {self.ceiling} bytes")
+            raise self._too_far(self.offset + n)
         self.at += n
 
     def unpack(self, form: struct.Struct) -> Steps[tuple[Any, ...]]:
@@ -114,7 +120,7 @@ def whole(file: str, size: int, limit: int) -> Steps[bytes]:
         raise Malformed(file=file, problem=f"{size} bytes, more than {limit}")
     data = (yield Want(file, 0, size)) if size else b""
     if len(data) != size:
-        raise Malformed(file=file, problem="shorter than announced")
+        raise Malformed(file=file, problem="shorter than announced", reason="cut")
     return data
 
 
