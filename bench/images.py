@@ -3,8 +3,8 @@
 `python -m bench.images [SIDE [ROUNDS]]` draws with random weights, by turns through an open house and with the library
 called directly, in the same environment, and prints the ratio of their medians, by the processes' own processor time
 and by the clock: whole drawings, text and VAE and (in the house) previews and the PNG among them, divided by their
-steps. `python -m bench.images memory [1.5 2 xl]` makes the shapes of Stable Diffusion with random weights and prints
-what a drawing took beside what `domicile fit` says.
+steps. `python -m bench.images memory [1.5 2 xl flux zimage]` makes real shapes with random weights (of Flux and Z-Image
+a few layers, for the others add weights alone) and prints what a drawing took beside what `domicile fit` says.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 ROUNDS, STEPS, SIDE = 5, 8, 384
-SIDES = {"1.5": (256, 384, 512), "2": (512, 768), "xl": (512, 768)}
+SIDES = {"1.5": (256, 384, 512), "2": (512, 768), "xl": (512, 768), "flux": (512, 768), "zimage": (512, 768)}
 """What is drawn of each kind whose memory is read, in pixels a side."""
 _DIRECT = """
 import json, sys, time, warnings
@@ -95,7 +95,7 @@ async def _speed(place: Path, side: int, rounds: int) -> None:
 
 async def _memory(place: Path, kind: str) -> None:
     """Random weights in real shapes, bfloat16."""
-    model = _real_shapes(place, kind)
+    model = (_real_shapes if kind in _NETS else _flowing)(place, kind)
     for side in SIDES[kind]:
         async with _house(place / f"{kind}-{side}", model) as house:
             from domicile.studio import Wanted
@@ -186,18 +186,73 @@ _TEXTS = {"1.5": (768, 12, 12), "2": (1024, 23, 16), "xl": (768, 12, 12)}
 """Width, layers and heads of CLIP's text model; XL has a second one."""
 
 
-def _real_shapes(place: Path, kind: str) -> Path:
-    import diffusers
+def made(model: Any, *given: Any, **more: Any) -> Any:
+    """A model without the minutes of its random numbers."""
     import torch
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
     from bench.fit_formats import filled
+
+    with torch.device("meta"):
+        empty = model(*given, **more)
+    return filled(empty.to(torch.bfloat16).to_empty(device="cpu"))
+
+
+def _flowing(place: Path, kind: str) -> Path:
+    import diffusers
+    from tests.fakes import painters
+    from transformers import (
+        CLIPTextConfig,
+        CLIPTextModel,
+        CLIPTokenizer,
+        Qwen3Config,
+        Qwen3Model,
+        T5Config,
+        T5EncoderModel,
+    )
+
     from domicile.drawing.checkpoint import tokenizer
 
-    def made(model: Any, *given: Any, **more: Any) -> Any:
-        with torch.device("meta"):
-            empty = model(*given, **more)
-        return filled(empty.to(torch.bfloat16).to_empty(device="cpu"))
+    parts: dict[str, Any] = {
+        "scheduler": diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
+        "vae": made(
+            diffusers.AutoencoderKL, block_out_channels=(128, 256, 512, 512), latent_channels=16,
+            down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+            layers_per_block=2, sample_size=1024, scaling_factor=0.3611, shift_factor=0.1159,
+            use_quant_conv=False, use_post_quant_conv=False, force_upcast=False,
+        ),
+    }  # fmt: skip
+    if kind == "flux":
+        tokenizer(place / "words", "<|endoftext|>")
+        clip = CLIPTextConfig(vocab_size=49408, projection_dim=768, hidden_size=768, intermediate_size=3072)
+        t5 = T5Config(vocab_size=32128, d_model=4096, d_kv=64, d_ff=10240, num_layers=2, num_heads=64)
+        parts |= {
+            "transformer": made(diffusers.FluxTransformer2DModel, num_layers=3, num_single_layers=4),
+            "text_encoder": made(CLIPTextModel, clip),
+            "tokenizer": CLIPTokenizer.from_pretrained(place / "words"),
+            "text_encoder_2": made(T5EncoderModel, t5),
+            "tokenizer_2": painters.t5_words(),
+        }
+        pipe = diffusers.FluxPipeline(**parts)
+    else:
+        qwen = Qwen3Config(
+            vocab_size=151936, hidden_size=2560, intermediate_size=9728, num_hidden_layers=3, num_attention_heads=32,
+            num_key_value_heads=8, head_dim=128,
+        )  # fmt: skip
+        parts |= {
+            "transformer": made(diffusers.ZImageTransformer2DModel, n_layers=4),
+            "text_encoder": made(Qwen3Model, qwen),
+            "tokenizer": painters.qwen_words(),
+        }
+        pipe = diffusers.ZImagePipeline(**parts)
+    pipe.save_pretrained(place / "real", safe_serialization=True)
+    return place / "real"
+
+
+def _real_shapes(place: Path, kind: str) -> Path:
+    import diffusers
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+    from domicile.drawing.checkpoint import tokenizer
 
     def text(model: Any, width: int, layers: int, heads: int) -> Any:
         config = CLIPTextConfig(

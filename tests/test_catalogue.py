@@ -81,6 +81,10 @@ def test_an_entry_is_whole_and_can_be_pulled(model: Recommended) -> None:
     assert model.public("fr")["best_for"] == model.best_for["fr"]
 
 
+def test_what_is_recommended_for_pictures_is_of_a_format_that_is_drawn_here() -> None:
+    assert [m.id for m in recommended("image") if m.gguf is not None] == []
+
+
 def test_a_need_that_does_not_exist_is_refused() -> None:
     with pytest.raises(BadField):
         recommended("cooking")  # type: ignore[arg-type]

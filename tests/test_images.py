@@ -122,6 +122,30 @@ async def test_a_folder_of_the_hub_draws_the_same_for_the_same_seed_and_says_how
         assert "draws" in talk.json()["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "usual"),
+    [
+        ("StableDiffusion3Pipeline", "Steps: 28, Sampler: default, CFG scale: 7"),
+        ("FluxPipeline", "Steps: 4, Sampler: default, CFG scale: 0"),  # schnell
+        ("ZImagePipeline", "Steps: 8, Sampler: default, CFG scale: 0"),
+        ("Flux2KleinPipeline", "Steps: 4, Sampler: default, CFG scale: 1"),
+    ],
+)
+async def test_a_model_that_follows_a_flow_draws_with_what_suits_it_and_from_a_picture(
+    kind: str, usual: str, tmp_path: Path
+) -> None:
+    async with home() as at:
+        at.take(painters.flowing(tmp_path / "made", kind))
+        first = png_of(await at.generate(steps=None))
+        assert usual in texts_of(first)["parameters"]
+        assert first != png_of(await at.generate(steps=None, prompt="une maison"))  # what is said reaches the model
+        files = {"image": ("a.png", first, "image/png")}
+        asked = {"prompt": "la nuit", "steps": "2", "seed": "1", "size": "64x64"}
+        edited = png_of(await at.http.post("/v1/images/edits", files=files, data=asked, timeout=200))
+        again = png_of(await at.http.post("/v1/images/edits", files=files, data={**asked, "seed": "2"}, timeout=200))
+        assert len({first, edited, again}) == 3
+
+
 async def test_openais_own_client_generates_streams_and_edits(tiny: Path) -> None:
     from openai import AsyncOpenAI
 

@@ -37,7 +37,7 @@ def width_of(hardware: Hardware) -> int:
 def side_of(facts: Facts) -> int:
     """Pixels a side that are drawn unless somebody says otherwise."""
     kind = (facts.architecture or "").lower()
-    if any(part in kind for part in ("xl", "flux", "diffusion3", "diffusion-3")):
+    if any(part in kind for part in ("xl", "flux", "zimage", "diffusion3", "diffusion-3")):
         return 1024
     return 768 if kind.endswith("-2") else 512
 

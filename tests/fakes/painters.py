@@ -202,3 +202,115 @@ def lora(target: Path) -> Path:
             target.parent, unet_lora_layers=weights, weight_name=target.name, safe_serialization=True
         )
     return target
+
+
+def flowing(place: Path, kind: str) -> Path:
+    """A diffusers folder of a model that follows a flow: `StableDiffusion3Pipeline`, `FluxPipeline`,
+    `ZImagePipeline` or `Flux2KleinPipeline`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _flowing(place, kind)
+
+
+def _flowing(place: Path, kind: str) -> Path:
+    import diffusers
+    import torch
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer, Qwen3ForCausalLM, Qwen3Model
+
+    torch.manual_seed(7)
+    tokenizer(place / "words", "<|endoftext|>")
+    words = CLIPTokenizer.from_pretrained(place / "words")
+    parts: dict[str, Any] = {"scheduler": diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)}
+    blocks = {
+        "block_out_channels": (32, 32, 32, 32),
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "up_block_types": ("UpDecoderBlock2D",) * 4,
+        "layers_per_block": 1,
+        "sample_size": 64,
+    }
+    if kind == "Flux2KleinPipeline":
+        parts["vae"] = diffusers.AutoencoderKLFlux2(**blocks, latent_channels=8)
+        parts["transformer"] = diffusers.Flux2Transformer2DModel(
+            in_channels=32, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
+            joint_attention_dim=3 * 32, timestep_guidance_channels=16, axes_dims_rope=(4, 4, 4, 4),
+            guidance_embeds=False,
+        )  # fmt: skip
+        parts |= {"text_encoder": Qwen3ForCausalLM(_qwen(28)), "tokenizer": qwen_words()}
+        parts["is_distilled"] = True
+    else:
+        parts["vae"] = diffusers.AutoencoderKL(
+            **blocks, latent_channels=16, scaling_factor=0.3611, shift_factor=0.1159, use_quant_conv=False,
+            use_post_quant_conv=False,
+        )  # fmt: skip
+    if kind == "ZImagePipeline":
+        parts["transformer"] = diffusers.ZImageTransformer2DModel(
+            in_channels=16, dim=32, n_layers=1, n_refiner_layers=1, n_heads=2, n_kv_heads=2, cap_feat_dim=32,
+            axes_dims=[4, 6, 6], axes_lens=[512, 64, 64],
+        )  # fmt: skip
+        parts |= {"text_encoder": Qwen3Model(_qwen(2)), "tokenizer": qwen_words()}
+    elif kind == "FluxPipeline":
+        parts["transformer"] = diffusers.FluxTransformer2DModel(
+            in_channels=64, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
+            joint_attention_dim=32, pooled_projection_dim=32, axes_dims_rope=(4, 6, 6), guidance_embeds=False,
+        )  # fmt: skip
+        parts |= {"text_encoder": CLIPTextModel(_clip()), "tokenizer": words}
+        parts |= {"text_encoder_2": _t5(), "tokenizer_2": t5_words()}
+    elif kind == "StableDiffusion3Pipeline":
+        parts["transformer"] = diffusers.SD3Transformer2DModel(
+            sample_size=8, in_channels=16, num_layers=1, attention_head_dim=16, num_attention_heads=2,
+            joint_attention_dim=64, caption_projection_dim=32, pooled_projection_dim=64, out_channels=16,
+            pos_embed_max_size=32,
+        )  # fmt: skip
+        parts |= {"text_encoder": CLIPTextModelWithProjection(_clip()), "tokenizer": words}
+        parts |= {"text_encoder_2": CLIPTextModelWithProjection(_clip()), "tokenizer_2": words}
+        parts |= {"text_encoder_3": _t5(64), "tokenizer_3": t5_words()}
+    getattr(diffusers, kind)(**parts).save_pretrained(place / kind, safe_serialization=True)
+    return place / kind
+
+
+def _clip() -> Any:
+    from transformers import CLIPTextConfig
+
+    return CLIPTextConfig(
+        vocab_size=49408, hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=1,
+        projection_dim=32, bos_token_id=0, eos_token_id=2,
+    )  # fmt: skip
+
+
+def _t5(width: int = 32) -> Any:
+    from transformers import T5Config, T5EncoderModel
+
+    return T5EncoderModel(T5Config(vocab_size=300, d_model=width, d_kv=16, d_ff=32, num_layers=1, num_heads=2))
+
+
+def t5_words() -> Any:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import T5TokenizerFast
+
+    letters = [(letter, -2.0) for letter in "▁abcdefghijklmnopqrstuvwxyz ,."]
+    made = Tokenizer(models.Unigram([("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *letters], unk_id=2))
+    made.pre_tokenizer = pre_tokenizers.Metaspace()
+    return T5TokenizerFast(tokenizer_object=made, extra_ids=0)
+
+
+def _qwen(layers: int) -> Any:
+    from transformers import Qwen3Config
+
+    return Qwen3Config(
+        vocab_size=300, hidden_size=32, intermediate_size=32, num_hidden_layers=layers, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=16, eos_token_id=257, pad_token_id=256,
+    )  # fmt: skip
+
+
+def qwen_words() -> Any:
+    """Letters of Qwen's tokenizer, with a template that would be run if it were the file's own that is used."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import Qwen2TokenizerFast
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    made = Tokenizer(models.BPE({letter: n for n, letter in enumerate(letters)}, []))
+    made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    words = Qwen2TokenizerFast(tokenizer_object=made, pad_token="<|endoftext|>", eos_token="<|im_end|>")
+    words.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
+    words.chat_template = "{{ raise_exception('not this one') }}"
+    return words

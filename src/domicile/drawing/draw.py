@@ -61,8 +61,7 @@ class Wanted:
 
 def read(data: Mapping[str, Any], painter: Painter) -> Wanted:
     """What the house asks: it has checked kinds and bounds. What is not said is what suits the model."""
-    turbo = _is_quick(painter)
-    side = painter.side
+    side, (usual_steps, usual_guidance) = painter.side, painter.usual
     loras = tuple((Path(one["path"]), float(one.get("scale", 1.0)), str(one["name"])) for one in data.get("loras", ()))
     width, height = int(data.get("width") or side), int(data.get("height") or side)
     grid = max(_GRID, painter.scale * (2 if painter.flows else 1))
@@ -71,14 +70,13 @@ def read(data: Mapping[str, Any], painter: Painter) -> Wanted:
             raise Refusal(f"{field} must be between {LEAST_SIDE} and {MOST_SIDE}", param="size")
     steps = data.get("steps")
     guidance, strength = data.get("guidance"), data.get("strength")
-    usual = 3.5 if painter.kind == "FluxPipeline" else 0.0 if turbo else 7.0
     return Wanted(
         str(data.get("prompt", "")),
         str(data.get("negative") or ""),
         max(grid, width // grid * grid),
         max(grid, height // grid * grid),
-        int(steps) if steps is not None else (4 if turbo else 20 if not painter.flows else 28),
-        float(guidance) if guidance is not None else usual,
+        int(steps) if steps is not None else usual_steps,
+        float(guidance) if guidance is not None else usual_guidance,
         int(data["seed"]),
         int(data.get("n") or 1),
         str(data.get("sampler") or "default"),
@@ -90,13 +88,6 @@ def read(data: Mapping[str, Any], painter: Painter) -> Wanted:
         int(data.get("partials") or 0),
         str(data.get("said_by") or "Domicile")[:60],
     )
-
-
-def _is_quick(painter: Painter) -> bool:
-    """Was it distilled to few steps (LCM, Turbo), as its own schedule says?"""
-    kind = type(painter.scheduler).__name__
-    spacing = getattr(painter.scheduler.config, "timestep_spacing", None)
-    return kind == "LCMScheduler" or (kind.startswith("EulerAncestral") and spacing == "trailing")
 
 
 def draw(
@@ -163,6 +154,7 @@ class _Begun:
         import inspect
 
         wanted = self.wanted
+        known = inspect.signature(self.pipe.__call__).parameters
         said: dict[str, Any] = {
             "prompt": wanted.prompt,
             "negative_prompt": wanted.negative or None,
@@ -180,9 +172,8 @@ class _Begun:
                 said["mask_image"] = _mask(wanted.mask, size)
             elif "Inpaint" in type(self.pipe).__name__:
                 raise Refusal(_WHY["no_mask_given"], code="no_mask_given")
-            # of the steps asked for, only this share is taken: ask for as many as shall be taken
-            said["num_inference_steps"] = max(1, math.ceil(wanted.steps / max(0.01, wanted.strength)))
-        known = inspect.signature(self.pipe.__call__).parameters
+            if "strength" in known:  # of the steps asked for, only this share is taken: ask for as many as shall be
+                said["num_inference_steps"] = max(1, math.ceil(wanted.steps / max(0.01, wanted.strength)))
         return {name: value for name, value in said.items() if name in known and value is not None}
 
 

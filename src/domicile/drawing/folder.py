@@ -25,11 +25,20 @@ PIPELINES: dict[str, tuple[str | None, str | None]] = {
     "StableDiffusionXLPipeline": ("StableDiffusionXLImg2ImgPipeline", "StableDiffusionXLInpaintPipeline"),
     "StableDiffusion3Pipeline": ("StableDiffusion3Img2ImgPipeline", "StableDiffusion3InpaintPipeline"),
     "FluxPipeline": ("FluxImg2ImgPipeline", "FluxInpaintPipeline"),
+    "ZImagePipeline": ("ZImageImg2ImgPipeline", "ZImageInpaintPipeline"),
+    "Flux2KleinPipeline": ("Flux2KleinPipeline", "Flux2KleinInpaintPipeline"),
     "LatentConsistencyModelPipeline": ("LatentConsistencyModelImg2ImgPipeline", None),
     "StableDiffusionInpaintPipeline": (None, "StableDiffusionInpaintPipeline"),
     "StableDiffusionXLInpaintPipeline": (None, "StableDiffusionXLInpaintPipeline"),
 }
 """The pipelines that are run: for each, the classes that start from a picture, and that fill a part of one."""
+_CONVERSATIONS = frozenset({"ZImagePipeline", "Flux2KleinPipeline"})
+"""Those that put what is described into a conversation, by the template of their tokenizer."""
+_QWEN3 = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n"
+    "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}"
+)
+"""Qwen3's, for what pipelines say. It stands in place of the file's own, which would be a program of a stranger's."""
 
 _COMPONENTS = {
     "diffusers": {
@@ -38,6 +47,9 @@ _COMPONENTS = {
         "AutoencoderTiny",
         "SD3Transformer2DModel",
         "FluxTransformer2DModel",
+        "AutoencoderKLFlux2",
+        "Flux2Transformer2DModel",
+        "ZImageTransformer2DModel",
     },
     "transformers": {
         "CLIPTextModel",
@@ -47,6 +59,10 @@ _COMPONENTS = {
         "T5EncoderModel",
         "T5Tokenizer",
         "T5TokenizerFast",
+        "Qwen2Tokenizer",
+        "Qwen2TokenizerFast",
+        "Qwen3ForCausalLM",
+        "Qwen3Model",
     },
 }
 _LEFT_OUT = frozenset({"safety_checker", "feature_extractor", "image_encoder"})
@@ -78,8 +94,19 @@ def prepared(files: Sequence[Path], target: Path) -> tuple[Path, str]:
             (place / file.name).symlink_to(weights(_inside(file, root)))
         elif lower.endswith(_TEXTS):
             _copy(file, root, place / file.name)
+    if kind in _CONVERSATIONS:
+        _with_template(target / "tokenizer" / "tokenizer_config.json")
     (target / INDEX).write_text(json.dumps(said), "utf-8")
     return target, kind
+
+
+def _with_template(file: Path) -> None:
+    if not file.is_file():
+        raise UnsafeError(f"there is no {file.name}")
+    said = json.loads(file.read_text("utf-8"))
+    if not isinstance(said, dict):
+        raise UnsafeError(f"{file.name} is no object")
+    file.write_text(json.dumps({**said, "chat_template": _QWEN3}), "utf-8")
 
 
 def _read_index(said: Any) -> tuple[str, dict[str, Any], set[str]]:

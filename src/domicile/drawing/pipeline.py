@@ -62,8 +62,26 @@ class Painter:
 
     @property
     def flows(self) -> bool:
-        """Is it of those that follow a flow (Stable Diffusion 3, Flux), which know one sampler?"""
+        """Is it of those that follow a flow (Stable Diffusion 3, Flux, Z-Image), which know one sampler?"""
         return "Flow" in type(self.scheduler).__name__
+
+    @property
+    def usual(self) -> tuple[int, float]:
+        """Steps and guidance that suit it, as its own configuration tells; distilled models want few and none."""
+        transformer: Any = getattr(self.pipe, "transformer", None)
+        plan = self.scheduler.config
+        match self.kind:
+            case "FluxPipeline":  # schnell was distilled without guidance
+                return (28, 3.5) if transformer.config.guidance_embeds else (4, 0.0)
+            case "Flux2KleinPipeline":
+                return (4, 1.0) if self.pipe.config.get("is_distilled") else (28, 4.0)
+            case "ZImagePipeline":  # Turbo's schedule is shifted by 3, the base model's by 6
+                return (8, 0.0) if plan.get("shift", 3.0) <= 3.0 else (28, 4.0)
+        kind = type(self.scheduler).__name__
+        trailing = plan.get("timestep_spacing") == "trailing"
+        if kind == "LCMScheduler" or (kind.startswith("EulerAncestral") and trailing):  # LCM, Turbo
+            return 4, 0.0
+        return (28 if self.flows else 20), 7.0
 
     @property
     def side(self) -> int:

@@ -31,14 +31,26 @@ class Previews:
         import torch
         from PIL import Image
 
-        if latents.ndim == 3:  # Flux packs two by two
-            latents = self._pipe._unpack_latents(latents, height, width, self._pipe.vae_scale_factor)
-        latents = latents[:1].float().cpu()
+        latents = self._unpacked(latents[:1], height, width).float().cpu()
         if self._factors is None:
             self._factors = self._known(latents.shape[1])
         weight, bias = self._factors
         colours = torch.einsum("bchw,cr->bhwr", latents, weight)[0] + bias
         return Image.fromarray(((colours / 2 + 0.5).clamp(0, 1) * 255).round().byte().numpy())
+
+    def _unpacked(self, latents: Any, height: int, width: int) -> Any:
+        """Batch, channels, height, width: as the VAE knows them, but for its scale."""
+        pipe = self._pipe
+        if latents.ndim == 3 and hasattr(pipe, "_unpatchify_latents"):  # Flux 2 packs two by two, and normalises
+            side = pipe.vae_scale_factor * 2
+            latents = latents.transpose(1, 2).unflatten(2, (height // side, width // side))
+            norm = pipe.vae.bn
+            spread = (norm.running_var + pipe.vae.config.batch_norm_eps).sqrt()
+            latents = latents.float() * spread.view(1, -1, 1, 1) + norm.running_mean.view(1, -1, 1, 1)
+            return pipe._unpatchify_latents(latents)
+        if latents.ndim == 3:  # Flux packs two by two
+            return pipe._unpack_latents(latents, height, width, pipe.vae_scale_factor)
+        return latents
 
     def _known(self, channels: int) -> tuple[Any, Any]:
         import torch
