@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from domicile.engines import Launch
+from domicile.engines import Awake, Launch
 from domicile.errors import (
     BadModelFile,
     EngineDied,
@@ -57,9 +57,9 @@ async def _until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-async def _visit(runner: Runner, model: Installed = MODEL) -> int:
+async def _visit(runner: Runner, model: Installed = MODEL) -> Awake:
     async with runner.session(model) as awake:
-        return id(awake)
+        return awake
 
 
 async def test_ten_requests_at_once_wake_a_model_once() -> None:
@@ -70,7 +70,7 @@ async def test_ten_requests_at_once_wake_a_model_once() -> None:
     await _until(lambda: [p.waiting for p in runner.ps()] == [10])
     assert runner.ps()[0].state == "waking"
     parrot.hatching.set()
-    assert len(set(await asyncio.gather(*visits))) == 1
+    assert len({id(awake) for awake in await asyncio.gather(*visits)}) == 1
     assert parrot.wakes == 1
     await runner.close()
     assert parrot.awake_now == []
@@ -143,7 +143,7 @@ async def test_after_a_death_the_next_request_wakes_a_new_child() -> None:
     runner = _runner(parrot)
     first = await _visit(runner)
     parrot.awake_now[0].gone.set()
-    assert await _visit(runner) != first
+    assert await _visit(runner) is not first
     assert parrot.wakes == 2
     await runner.close()
 
