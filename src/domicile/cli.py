@@ -54,8 +54,18 @@ async def show_help(desk: Desk, topic: str | None) -> None:
     if topic and found is None:
         raise BadField(field="help", problem=topic, reason="topic")
     shown, name = (found, f"domicile {topic}") if found and topic else (group, "domicile")
-    with click.Context(shown, info_name=name) as context:
+    with shown.context_class(shown, info_name=name) as context:
         print(shown.get_help(context))
+
+
+class _FrenchHelp(click.HelpFormatter):
+    def write_heading(self, heading: str) -> None:
+        """With the space before the colon."""
+        self.write(i18n.labelled("fr", heading, "").rstrip() + "\n")
+
+
+class _FrenchContext(click.Context):
+    formatter_class = _FrenchHelp
 
 
 class _Group(click.Group):
@@ -87,6 +97,8 @@ def build(lang: str) -> click.Group:
                 epilog=i18n.say(lang, "cmd.also", names=", ".join(entry.aliases)) if entry.aliases else None,
             )
         )
+    for one in (group, *group.commands.values()):
+        one.context_class = _FrenchContext if lang == "fr" else click.Context
     return group
 
 
