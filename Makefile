@@ -65,11 +65,11 @@ node: ## TypeScript for the page's scripts, where npm is
 vendor: setup-dev ## fetch anew what the page takes from npm (tools/vendor.toml)
 	$(BIN)/python tools/vendor.py
 
-test: ## everything CI runs: format, lint, types, layers, docs, tests
+test: ## format, lint, types, layers, docs, tests
 	@$(MAKE) --no-print-directory --jobs=2 check setup-parity redis chromium node
 	$(BIN)/python -m pytest -n 3 --dist worksteal
 
-# Minutes, and hundreds of megabytes from the index that pip is set to: not among the tests of every change.
+# Minutes, and hundreds of megabytes from the index that pip is set to: CI runs it after the tests.
 test-engines: setup-parity ## install an engine for real, in an empty house, and ask a model of it
 	$(BIN)/python -m pytest -m engines
 

@@ -92,7 +92,11 @@ CASES: dict[str, dict[str, Case]] = {
         "text": Case(lambda place: tensors.graine(place / "graine"), chats),
         "encoder": Case(_minilm, embeds, "sentence-similarity"),
     },
-    "images": {"sd": Case(painters.folder, draws, "text-to-image")},
+    "images": {
+        "sd": Case(painters.folder, draws, "text-to-image"),
+        "flux": Case(lambda place: painters.flowing(place, "FluxPipeline"), draws, "text-to-image"),
+        "klein": Case(lambda place: painters.flowing(place, "Flux2KleinPipeline"), draws, "text-to-image"),
+    },
 }
 
 
