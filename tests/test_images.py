@@ -99,6 +99,9 @@ async def test_a_folder_of_the_hub_draws_the_same_for_the_same_seed_and_says_how
         (model,) = at.house.studio.models()
         fit = (await at.http.get("/domicile/fit", params={"model": model.name})).json()
         assert fit["verdict"] in {"fits", "tight"}
+        report = await asyncio.to_thread(run, "fit", model.name)
+        assert "in all, of" in report.stdout
+        assert "context" not in report.stdout  # a picture has none
 
         first = png_of(await at.generate())  # no model is named: the one that is here draws
         assert first == png_of(await at.generate(model=model.name))

@@ -102,12 +102,13 @@ def encoder(facts: Facts) -> Need:
 
 
 def graph(facts: Facts, context: int) -> Need:
-    """A graph of onnxruntime, whose processor computes in float32: half precision is made wider when it is opened. Its
-    vocabulary is the longest side of a matrix."""
+    """A graph of onnxruntime, whose processor computes in float32: half precision is made wider when it is opened, but
+    for the table of words, of which rows are taken. Its vocabulary is the longest side of a matrix."""
     matrices = [t.dims for t in facts.tensors if len(t.dims) == 2]
     vocabulary = facts.n_vocab or max((max(dims) for dims in matrices), default=0)
     wide = facts.n_embd or max((min(dims) for dims in matrices), default=0)
-    weights = sum(t.size_bytes * (2 if t.type == "F16" else 1) for t in facts.tensors) or facts.weights_bytes or 0
+    widened = sum(t.size_bytes for t in facts.tensors if t.type == "F16" and t.dims[-1:] != (vocabulary,))
+    weights = (sum(t.size_bytes for t in facts.tensors) or facts.weights_bytes or 0) + widened
     if facts.task not in {None, "text-generation"} or memory.trouble(facts) is not None:
         work = int(TEXT * 5 * wide * 4 * GRAPH_VALUES)
         return Need(weights, 0, work, GRAPH_PROCESS + int(vocabulary * GRAPH_TOKEN_BYTES))

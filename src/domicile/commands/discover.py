@@ -42,17 +42,17 @@ def _report(desk: Desk, found: Mapping[str, Any]) -> list[str]:
         return bytes_text(lang, found[key])
 
     lines = [i18n.labelled(lang, found["model"], found["verdict_text"])]
+    keeps = found["kv_bytes"] or found["state_bytes"]  # something of a context: pictures and vectors keep nothing
     if found["total_bytes"] is not None:
-        lines += [
-            "",
-            say("fit.total", total=size("total_bytes"), available=size("available_bytes"), context=found["context"]),
-        ]
+        facts = {"total": size("total_bytes"), "available": size("available_bytes"), "context": found["context"]}
+        lines += ["", say("fit.total" if keeps else "fit.total_plain", **facts)]
         parts = ("weights", "kv", "state", "compute", "overhead", "checkpoint", "projector")
         width = max(len(say(f"fit.{part}")) for part in (*parts, "cache"))
         lines += [
             f"  {say(f'fit.{part}'):{width}}  {size(part + '_bytes'):>10}" for part in parts if found[part + "_bytes"]
         ]
-        lines.append(f"  {say('fit.cache'):{width}}  {size('cache_bytes'):>10}")
+        if keeps:
+            lines.append(f"  {say('fit.cache'):{width}}  {size('cache_bytes'):>10}")
     if found["max_context"]:
         lines.append(say("fit.max_context", n=found["max_context"]))
     known = found["tokens_per_second"]["low"] is not None
